@@ -1,0 +1,10 @@
+//! See `targets::proxy_protocol`.
+#![no_main]
+
+#[path = "../targets.rs"]
+#[allow(dead_code)]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    targets::proxy_protocol(input);
+});

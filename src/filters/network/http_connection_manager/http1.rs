@@ -1,0 +1,350 @@
+//! A client's HTTP/1 connection from its first byte to its end: one exchange after the other, the
+//! timeouts between them, and a graceful close.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::config::CodecType;
+use crate::filters::http::LocalReply;
+use crate::filters::network::{Connection, DrainRegistration};
+use crate::http::h1::{H1Error, RequestStart, TargetForm};
+use crate::http::{HeaderMap, RequestHead, Version, h1, header};
+use crate::io::{self, pooled};
+use crate::stream_info::{ResponseFlags, StreamInfo, Timing};
+use crate::transport::Stream;
+
+use super::HttpConnectionManager;
+use super::context::{Account, ConnectionContext};
+use super::deadlines::Deadline;
+use super::exchange::{Exchange, Request};
+use super::h1::{H1Connection, NoRequest, refusal};
+use super::http2::serve_http2;
+use super::stream_clock::StreamClock;
+
+/// Serves a connection until it ends.
+///
+/// What it needs is made before the future is: that lives as long as the connection, and keeps room for all that an
+/// asynchronous function is given and for all that stands in a place of its own while it waits.
+pub fn serve_http1(
+    manager: Arc<HttpConnectionManager>,
+    connection: Connection,
+) -> impl Future<Output = Option<Box<StreamInfo>>> {
+    let Connection { stream, info, worker, listener } = connection;
+    let cx = Rc::new(ConnectionContext::new(manager, info, worker, listener));
+    let mut account = Account::open(cx.manager.stats.connections, &cx.info);
+    let drain = cx.listener.drain.register();
+    let mut side = Box::new(ClientSide::new(&cx, stream));
+    async move {
+        let mut requests: u32 = 0;
+        let last = loop {
+            let waiting = Waiting { manager: &cx.manager, drain: &drain, first: requests == 0 };
+            let exchange = match waiting.next_request(&mut side).await {
+                Next::Request(start, began) => {
+                    account.speaks_http1();
+                    requests += 1;
+                    let request = begin_request(&cx.manager, start, began, requests);
+                    pooled(exchange(Rc::clone(&cx), side, request))
+                }
+                Next::Refused(error) => {
+                    account.speaks_http1();
+                    break Last::Refusal(refuse(Rc::clone(&cx), side, error));
+                }
+                Next::Http2 => break Last::Http2(side),
+                // A client that only ended its own direction still reads what it was answered.
+                Next::End(End::Remote) if side.client.stream().queued_bytes() > 0 => {
+                    break Last::Close(side, End::Delayed);
+                }
+                Next::End(end) => break Last::Close(side, end),
+            };
+            let persistent;
+            (side, persistent) = exchange.await;
+            if !persistent {
+                break Last::Close(side, End::Delayed);
+            }
+        };
+        let serving = match last {
+            Last::Refusal(refusal) => refusal,
+            Last::Close(side, end) => {
+                pooled(close(Rc::clone(&cx), side, end)).await;
+                return None;
+            }
+            Last::Http2(side) => {
+                let (stream, first) = side.client.into_parts();
+                let ConnectionContext { info, listener, .. } = &*cx;
+                let connection = Connection {
+                    stream,
+                    info: Rc::clone(info),
+                    worker: Rc::clone(&cx.worker),
+                    listener: listener.clone(),
+                };
+                drop(drain);
+                serve_http2(Arc::clone(&cx.manager), connection, account, first)
+            }
+        };
+        serving.await;
+        None
+    }
+}
+
+/// What comes last on a connection.
+enum Last {
+    /// An answer to what is no request.
+    Refusal(Pin<Box<dyn Future<Output = ()>>>),
+    Close(Box<ClientSide>, End),
+    /// The client speaks HTTP/2 from its first byte.
+    Http2(Box<ClientSide>),
+}
+
+/// A client and its deadlines. Moves into an exchange and back.
+struct ClientSide {
+    client: H1Connection,
+    clock: StreamClock,
+}
+
+impl ClientSide {
+    fn new(cx: &ConnectionContext, stream: Stream) -> ClientSide {
+        let manager = &cx.manager;
+        let mut client = H1Connection::new(
+            stream,
+            manager.h1_settings,
+            cx.scheme(),
+            manager.header_case,
+            cx.listener.buffer_limit_bytes,
+        );
+        if manager.codec_type == CodecType::Auto {
+            client.expect_http2();
+        }
+        let mut clock = StreamClock::new();
+        clock.set(Deadline::ConnectionDuration, manager.max_connection_duration);
+        ClientSide { client, clock }
+    }
+}
+
+/// One request and its response. Says whether the connection may serve another one. Not part of the
+/// connection's own future: that stays for as long as the connection does, and this is large.
+async fn exchange(
+    cx: Rc<ConnectionContext>,
+    mut side: Box<ClientSide>,
+    request: Request,
+) -> (Box<ClientSide>, bool) {
+    let ClientSide { client, clock } = &mut *side;
+    let routes = cx.take_routes();
+    let persistent = Exchange::run(cx.around(&routes), client, clock, request).await;
+    (side, persistent)
+}
+
+/// Answers what is no request, and closes.
+fn refuse(
+    cx: Rc<ConnectionContext>,
+    mut side: Box<ClientSide>,
+    refused: Refused,
+) -> Pin<Box<dyn Future<Output = ()>>> {
+    Box::pin(async move {
+        let ClientSide { client, clock } = &mut *side;
+        let (request, reply) = match refused {
+            Refused::Broken(error) => {
+                if error.is_protocol_error() {
+                    cx.manager.stats.connections.downstream_cx_protocol_error.inc();
+                }
+                refused_request(client, error)
+            }
+            Refused::HeadersLate => {
+                cx.manager.stats.requests.downstream_rq_header_timeout.inc();
+                let reply = LocalReply::new(408, "request header timeout", "request_header_timeout");
+                (empty_request(), reply.closing())
+            }
+        };
+        let routes = cx.take_routes();
+        Exchange::reject(cx.around(&routes), client, clock, request, reply).await;
+        drop(routes);
+        close(cx, side, End::Delayed).await;
+    })
+}
+
+/// How a connection ends.
+enum End {
+    /// By the client, or by an error.
+    Remote,
+    /// By us, with nothing more to say.
+    Local,
+    /// By us, after what was queued has reached the client.
+    Delayed,
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives on each connection's stack; a box would cost an allocation a request"
+)]
+enum Next {
+    Request(RequestStart, Timing),
+    Http2,
+    Refused(Refused),
+    End(End),
+}
+
+/// What came is no request.
+enum Refused {
+    Broken(H1Error),
+    HeadersLate,
+}
+
+/// The time between two requests.
+struct Waiting<'a> {
+    manager: &'a HttpConnectionManager,
+    drain: &'a DrainRegistration,
+    first: bool,
+}
+
+impl Waiting<'_> {
+    async fn next_request(&self, side: &mut ClientSide) -> Next {
+        let ClientSide { client, clock } = side;
+        clock.set(Deadline::ConnectionIdle, self.manager.connection_idle_timeout);
+        let mut began: Option<Timing> = None;
+        let next = poll_fn(|cx| self.poll_next_request(client, clock, &mut began, cx)).await;
+        clock.clear(Deadline::ConnectionIdle);
+        clock.clear(Deadline::RequestHeaders);
+        next
+    }
+
+    fn poll_next_request(
+        &self,
+        client: &mut H1Connection,
+        clock: &mut StreamClock,
+        began: &mut Option<Timing>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Next> {
+        match client.poll_request(cx) {
+            Poll::Ready(Ok(start)) => {
+                let timing = began.unwrap_or_else(|| Timing::starting(io::now(), io::unix_time()));
+                if let Some(timeout) = self.manager.request_timeout
+                    && !start.framing.is_empty()
+                {
+                    clock.set(Deadline::Request, Some(timeout));
+                }
+                return Poll::Ready(Next::Request(start, timing));
+            }
+            Poll::Ready(Err(NoRequest::Closed)) => return Poll::Ready(Next::End(End::Remote)),
+            Poll::Ready(Err(NoRequest::Http2)) => return Poll::Ready(Next::Http2),
+            Poll::Ready(Err(NoRequest::Broken(error))) => {
+                return Poll::Ready(Next::Refused(Refused::Broken(error)));
+            }
+            Poll::Pending => {}
+        }
+        if began.is_none() && !client.is_idle() {
+            *began = Some(Timing::starting(io::now(), io::unix_time()));
+            clock.clear(Deadline::ConnectionIdle);
+            clock.set(Deadline::RequestHeaders, self.manager.request_headers_timeout);
+        }
+        while let Poll::Ready(kind) = clock.poll_due(cx) {
+            match kind {
+                Deadline::ConnectionIdle => {
+                    self.manager.stats.connections.downstream_cx_idle_timeout.inc();
+                    return Poll::Ready(Next::End(End::Local));
+                }
+                Deadline::ConnectionDuration => {
+                    self.manager.stats.connections.downstream_cx_max_duration_reached.inc();
+                    return Poll::Ready(Next::End(End::Local));
+                }
+                Deadline::RequestHeaders => return Poll::Ready(Next::Refused(Refused::HeadersLate)),
+                _ => {}
+            }
+        }
+        if began.is_none() {
+            if self.drain.closes_idle() {
+                self.manager.stats.connections.downstream_cx_drain_close.inc();
+                return Poll::Ready(Next::End(if self.first { End::Local } else { End::Delayed }));
+            }
+            self.drain.set_waker(cx.waker());
+        }
+        Poll::Pending
+    }
+}
+
+/// Makes a request of what the codec has read.
+fn begin_request(
+    manager: &HttpConnectionManager,
+    mut start: RequestStart,
+    began: Timing,
+    requests: u32,
+) -> Request {
+    let asks_server = start.form == TargetForm::Absolute && start.head.path() == b"*";
+    adapt_to_options(manager, &mut start);
+    let is_last = manager.max_requests_per_connection.is_some_and(|most| requests >= most);
+    if is_last {
+        manager.stats.connections.downstream_cx_max_requests_reached.inc();
+    }
+    Request {
+        // An upgrade has no end before it is refused.
+        end_stream: start.framing.is_empty() && !start.upgrade,
+        head: start.head,
+        keep_alive: start.keep_alive && !is_last,
+        upgrade: start.upgrade,
+        expect_continue: start.expect_continue,
+        asks_server,
+        timing: began,
+    }
+}
+
+/// Follows the options of HTTP/1 that change what a request says.
+fn adapt_to_options(manager: &HttpConnectionManager, start: &mut RequestStart) {
+    if start.upgrade
+        && let Some(wanted) = start.head.headers.get(header::UPGRADE)
+        && manager.ignored_upgrades.iter().any(|ignored| ignored.matches(wanted))
+    {
+        h1::strip_upgrade(&mut start.head.headers);
+        start.upgrade = false;
+    }
+    if start.form == TargetForm::Absolute && start.head.path() == b"*" {
+        // Routed like a path; the origin gets the asterisk again (RFC 9112 section 3.2.4).
+        start.head.set_path(b"/");
+    }
+    let host = &manager.default_host_for_http_10;
+    if start.head.version == Version::Http10 && start.head.authority().is_empty() && !host.is_empty() {
+        start.head.set_authority(host);
+    }
+}
+
+fn refused_request(client: &mut H1Connection, error: H1Error) -> (Request, LocalReply) {
+    let mut request = empty_request();
+    if let Some(head) = client.take_rejected_head() {
+        request.head = head;
+    }
+    let mut reply = refusal(error);
+    if error == H1Error::UnexpectedEof {
+        reply.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+    }
+    (request, reply)
+}
+
+/// Stands for a request whose head is unknown.
+fn empty_request() -> Request {
+    Request {
+        head: RequestHead { headers: HeaderMap::new(), version: Version::Http11 },
+        end_stream: false,
+        keep_alive: false,
+        upgrade: false,
+        expect_continue: false,
+        asks_server: false,
+        timing: Timing::starting(io::now(), io::unix_time()),
+    }
+}
+
+/// Accounts for the connection and closes it; done when the client has had what was left for it.
+async fn close(cx: Rc<ConnectionContext>, side: Box<ClientSide>, end: End) {
+    let manager = &cx.manager;
+    let stats = manager.stats.connections;
+    let stream = side.client.into_stream();
+    stats.downstream_cx_rx_bytes_total.add(stream.bytes_received());
+    stats.downstream_cx_tx_bytes_total.add(stream.bytes_written());
+    match end {
+        End::Remote => stats.downstream_cx_destroy_remote.inc(),
+        End::Local | End::Delayed => stats.downstream_cx_destroy_local.inc(),
+    }
+    match end {
+        End::Delayed => stream.flush_and_close(manager.delayed_close_timeout).await,
+        End::Local | End::Remote => stream.close().await,
+    }
+}

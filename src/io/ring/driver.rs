@@ -1,0 +1,610 @@
+//! The io_uring driver: turns what the socket table wants into operations and their completions
+//! into what the table knows.
+//!
+//! Whatever the kernel reads or writes belongs to the slot's [`Operations`] (or to the pool), never
+//! to a future; a slot is released only when none of its operations is left.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::{cqueue, opcode, squeue, types};
+
+use super::buffers::{Buffers, GROUP};
+use super::tag::{Operation, pack, unpack};
+use super::uring::{Completion, Uring};
+use crate::buf::Pool;
+use crate::io::bind::client_socket;
+use crate::io::driver::CloseMode;
+use crate::io::remote::Remote;
+use crate::io::stream::{Fin, Phase, Segment};
+use crate::io::table::SocketTable;
+use crate::io::{Address, SocketOptions};
+
+/// Completions that fit. Receives complete at most once per block between two turns, everything
+/// else a few times per socket.
+const CQ_ENTRIES: u32 = 16_384;
+
+/// What the kernel posts per call if there is more (`IO_LOCAL_TW_DEFAULT_MAX`).
+const COMPLETIONS_PER_CALL: usize = 20;
+/// Enough for one turn.
+const COMPLETIONS_PER_TURN: usize = 2_048;
+
+/// What tells a broken connection from one whose peer has nothing more to say.
+const FAILURE: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
+
+/// The driver of one worker.
+pub(in crate::io) struct RingDriver {
+    uring: Uring,
+    buffers: Buffers,
+    /// Parallel to the table's streams. Boxed: the kernel holds pointers into them.
+    #[allow(clippy::vec_box)]
+    streams: Vec<Box<Operations>>,
+    listeners: Vec<Accepting>,
+    /// Streams whose receive found no buffer, in the order in which they are to go on.
+    starved: VecDeque<u32>,
+    completions: Vec<Completion>,
+    /// Operations under way, all slots together.
+    operations: usize,
+    remote: Arc<Remote>,
+    /// The registered eventfd.
+    sleep_fd: Option<OwnedFd>,
+    timespec: types::Timespec,
+}
+
+/// The operations of one stream's slot and the memory they use.
+struct Operations {
+    /// Operations whose last completion has not been reaped.
+    count: u32,
+    receiving: bool,
+    cancelling_receive: bool,
+    starved: bool,
+    sending: bool,
+    connecting: bool,
+    watching_failure: bool,
+    /// What is being sent; untouched while `sending`.
+    segments: Vec<Segment>,
+    /// Bytes of the first segment that are sent already.
+    skip: usize,
+    iovecs: Vec<libc::iovec>,
+    message: libc::msghdr,
+    address: socket2::SockAddrStorage,
+}
+
+#[derive(Default)]
+struct Accepting {
+    under_way: bool,
+    cancelling: bool,
+}
+
+impl RingDriver {
+    /// Sets up the ring.
+    pub(in crate::io) fn new(pool: Rc<Pool>, remote: Arc<Remote>) -> io::Result<RingDriver> {
+        let uring = Uring::new(CQ_ENTRIES)?;
+        let buffers = Buffers::new(&uring, pool)?;
+        let mut driver = RingDriver {
+            uring,
+            buffers,
+            streams: Vec::new(),
+            listeners: Vec::new(),
+            starved: VecDeque::new(),
+            completions: Vec::with_capacity(CQ_ENTRIES as usize / 4),
+            operations: 0,
+            remote,
+            sleep_fd: None,
+            timespec: types::Timespec::new(),
+        };
+        driver.watch_remote();
+        Ok(driver)
+    }
+
+    pub(in crate::io) fn operations(&self) -> usize {
+        self.operations
+    }
+
+    pub(in crate::io) fn has_queued(&mut self) -> bool {
+        self.uring.has_queued()
+    }
+
+    /// Lets completions be announced on `fd`, once `prepare_sleep` was called.
+    pub(super) fn register_sleep_fd(&mut self, fd: OwnedFd) -> io::Result<()> {
+        self.uring.io().submitter().register_eventfd(fd.as_raw_fd())?;
+        self.uring.set_eventfd_enabled(false);
+        self.sleep_fd = Some(fd);
+        Ok(())
+    }
+
+    /// From now on completions are announced; `deadline` from now one is produced if none came.
+    /// Turn once more before sleeping: completions that came before are not announced.
+    pub(super) fn prepare_sleep(&mut self, deadline: Option<Duration>) {
+        self.uring.set_eventfd_enabled(true);
+        if let Some(wait) = deadline {
+            self.timespec = types::Timespec::new().sec(wait.as_secs()).nsec(wait.subsec_nanos());
+            let entry = opcode::Timeout::new(&self.timespec).build();
+            // SAFETY: the kernel reads the time on submission, which is the next call; the driver is
+            // boxed and does not move meanwhile.
+            unsafe { self.uring.push(&entry.user_data(pack(Operation::Timeout, 0, 0))) };
+        }
+    }
+
+    /// Completions are not announced any more, and the end of the sleep is called off.
+    pub(super) fn end_sleep(&mut self, with_deadline: bool) {
+        self.uring.set_eventfd_enabled(false);
+        if with_deadline {
+            let entry = opcode::TimeoutRemove::new(pack(Operation::Timeout, 0, 0)).build();
+            let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(pack(Operation::Ignored, 0, 0));
+            // SAFETY: points to nothing.
+            unsafe { self.uring.push(&entry) };
+        }
+    }
+
+    pub(in crate::io) fn connect(
+        &mut self,
+        table: &mut SocketTable,
+        index: u32,
+        address: &Address,
+        options: &SocketOptions,
+    ) -> Result<(), i32> {
+        let (fd, target) = client_socket(address, options, false)
+            .and_then(|fd| Ok((fd, address.to_sock_addr()?)))
+            .map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))?;
+        let stream = &mut table.streams[index as usize];
+        let (raw_fd, tag) = (fd.as_raw_fd(), pack(Operation::Connect, index, stream.generation));
+        stream.fd = Some(fd);
+        let operations = slot(&mut self.streams, index);
+        let address_len = target.len();
+        operations.address = target.as_storage();
+        operations.connecting = true;
+        let address = (&raw const operations.address).cast();
+        let entry = opcode::Connect::new(types::Fd(raw_fd), address, address_len).build();
+        // SAFETY: the address lies in the slot's box and is not changed while `connecting`.
+        unsafe { self.start(index, &entry.user_data(tag)) };
+        Ok(())
+    }
+
+    #[inline]
+    pub(in crate::io) fn update_receive(&mut self, table: &mut SocketTable, index: u32) {
+        let stream = &table.streams[index as usize];
+        let operations = slot(&mut self.streams, index);
+        if stream.rx.wanted {
+            if operations.receiving || operations.starved || stream.phase != Phase::Open {
+                return;
+            }
+            let Some(fd) = &stream.fd else { return };
+            operations.receiving = true;
+            let tag = pack(Operation::Receive, index, stream.generation);
+            let entry = opcode::RecvMulti::new(types::Fd(fd.as_raw_fd()), GROUP).build();
+            // SAFETY: points to nothing; the kernel writes into blocks that were offered to it.
+            unsafe { self.start(index, &entry.user_data(tag)) };
+        } else if operations.receiving && !operations.cancelling_receive {
+            operations.cancelling_receive = true;
+            self.cancel(pack(Operation::Receive, index, stream.generation));
+        }
+    }
+
+    pub(in crate::io) fn watch_failure(&mut self, table: &mut SocketTable, index: u32) {
+        let stream = &table.streams[index as usize];
+        let operations = slot(&mut self.streams, index);
+        let (false, Some(fd)) = (operations.watching_failure, &stream.fd) else { return };
+        operations.watching_failure = true;
+        let tag = pack(Operation::Failure, index, stream.generation);
+        // Errors and hang-ups are reported whether asked for or not; and so is the peer's FIN, which is known
+        // already: hence more than one shot.
+        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), FAILURE as u32).multi(true).build();
+        // SAFETY: points to nothing.
+        unsafe { self.start(index, &entry.user_data(tag)) };
+    }
+
+    pub(in crate::io) fn close(&mut self, table: &mut SocketTable, index: u32, mode: CloseMode) {
+        let stream = &mut table.streams[index as usize];
+        let generation = stream.generation;
+        if let (Some(fd), CloseMode::Reset) = (&stream.fd, mode) {
+            // Fails only on sockets that are dead anyway.
+            let _ = socket2::SockRef::from(fd).set_linger(Some(Duration::ZERO));
+        }
+        let operations = slot(&mut self.streams, index);
+        if operations.count == 0 {
+            return self.finish_close(table, index);
+        }
+        let under_way = [
+            (operations.receiving && !operations.cancelling_receive, Operation::Receive),
+            (operations.sending, Operation::Send),
+            (operations.connecting, Operation::Connect),
+            (operations.watching_failure, Operation::Failure),
+        ];
+        for (_, operation) in under_way.into_iter().filter(|(under_way, _)| *under_way) {
+            self.cancel(pack(operation, index, generation));
+        }
+    }
+
+    pub(in crate::io) fn listen(&mut self, table: &mut SocketTable, index: u32) -> io::Result<()> {
+        match &table.listeners[index as usize].fd {
+            // io_uring reports EAGAIN instead of waiting if a descriptor is non-blocking.
+            Some(fd) => socket2::SockRef::from(fd).set_nonblocking(false),
+            None => Ok(()),
+        }
+    }
+
+    pub(in crate::io) fn update_accept(&mut self, table: &mut SocketTable, index: u32) {
+        if self.listeners.len() <= index as usize {
+            self.listeners.resize_with(index as usize + 1, Accepting::default);
+        }
+        let (listener, accepting) = (&table.listeners[index as usize], &mut self.listeners[index as usize]);
+        let tag = pack(Operation::Accept, index, listener.generation);
+        if listener.wanted() {
+            let (false, Some(fd)) = (accepting.under_way, &listener.fd) else { return };
+            accepting.under_way = true;
+            self.operations += 1;
+            let entry = opcode::AcceptMulti::new(types::Fd(fd.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
+            // SAFETY: points to nothing: no addresses are asked for.
+            unsafe { self.uring.push(&entry.user_data(tag)) };
+        } else if accepting.under_way && !accepting.cancelling {
+            accepting.cancelling = true;
+            self.cancel(tag);
+        }
+    }
+
+    pub(in crate::io) fn close_listener(&mut self, table: &mut SocketTable, index: u32) {
+        self.update_accept(table, index);
+        if !self.listeners[index as usize].under_way {
+            table.listeners[index as usize].fd = None;
+            table.release_listener(index);
+        }
+    }
+
+    #[inline]
+    pub(in crate::io) fn turn(&mut self, table: &mut SocketTable, wait: Duration) -> io::Result<usize> {
+        self.buffers.refill();
+        let mut dirty = std::mem::take(&mut table.dirty);
+        for index in dirty.drain(..) {
+            table.streams[index as usize].tx.dirty = false;
+            self.start_send(table, index);
+        }
+        // Nobody marks streams during the loop; this keeps the list's memory.
+        table.dirty = dirty;
+        self.resume_starved(table);
+        self.uring.submit_and_wait(wait)?;
+        let mut completions = std::mem::take(&mut self.completions);
+        table.counters.cq_overflows.add(self.uring.reap(&mut completions));
+        if wait.is_zero() {
+            self.reap_rest(table, &mut completions)?;
+        }
+        let count = completions.len();
+        for completion in completions.drain(..) {
+            self.complete(table, completion);
+        }
+        self.completions = completions;
+        Ok(count)
+    }
+
+    /// Kernels since 6.13 post a few completions per call. That suits a worker that waits, but one
+    /// that is busy with its tasks would fall behind.
+    fn reap_rest(&mut self, table: &SocketTable, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let mut before = 0;
+        while completions.len() - before >= COMPLETIONS_PER_CALL && completions.len() < COMPLETIONS_PER_TURN {
+            before = completions.len();
+            self.uring.submit_and_wait(Duration::ZERO)?;
+            table.counters.cq_overflows.add(self.uring.reap(completions));
+        }
+        Ok(())
+    }
+
+    /// One receive for each buffer that is there, so that waiting streams do not spin.
+    fn resume_starved(&mut self, table: &mut SocketTable) {
+        for _ in 0..self.starved.len().min(self.buffers.offered()) {
+            let Some(index) = self.starved.pop_front() else { return };
+            self.streams[index as usize].starved = false;
+            if table.streams[index as usize].phase != Phase::Free {
+                self.update_receive(table, index);
+            }
+        }
+    }
+
+    #[inline]
+    fn start_send(&mut self, table: &mut SocketTable, index: u32) {
+        let stream = &mut table.streams[index as usize];
+        let operations = slot(&mut self.streams, index);
+        let Some(fd) = &stream.fd else { return };
+        if operations.sending || stream.phase != Phase::Open {
+            return;
+        }
+        stream.tx.take_batch(&mut operations.segments);
+        if operations.segments.is_empty() {
+            if stream.tx.fin == Fin::Wanted {
+                stream.tx.fin = Fin::Sent;
+                // Fails only if the connection is gone, which receiving reports.
+                let _ = socket2::SockRef::from(fd).shutdown(std::net::Shutdown::Write);
+            }
+            return;
+        }
+        let (fd, tag) = (fd.as_raw_fd(), pack(Operation::Send, index, stream.generation));
+        operations.skip = 0;
+        self.submit_send(index, fd, tag);
+    }
+
+    #[inline]
+    fn submit_send(&mut self, index: u32, fd: RawFd, tag: u64) {
+        let operations = &mut *self.streams[index as usize];
+        operations.sending = true;
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let entry = if let [segment] = &operations.segments[..] {
+            let bytes = &segment.bytes()[operations.skip..];
+            opcode::Send::new(types::Fd(fd), bytes.as_ptr(), bytes.len() as u32).flags(flags).build()
+        } else {
+            operations.iovecs.clear();
+            for segment in &operations.segments {
+                let bytes = segment.bytes();
+                let iov_base = bytes.as_ptr().cast_mut().cast();
+                operations.iovecs.push(libc::iovec { iov_base, iov_len: bytes.len() });
+            }
+            let first = &mut operations.iovecs[0];
+            first.iov_base = first.iov_base.wrapping_byte_add(operations.skip);
+            first.iov_len -= operations.skip;
+            operations.message.msg_iov = operations.iovecs.as_mut_ptr();
+            operations.message.msg_iovlen = operations.iovecs.len() as _;
+            opcode::SendMsg::new(types::Fd(fd), &operations.message).flags(flags as u32).build()
+        };
+        // SAFETY: message, iovecs and segments belong to the slot's box, which is neither moved nor
+        // freed, and are not touched while `sending`.
+        unsafe { self.start(index, &entry.user_data(tag)) };
+    }
+
+    fn complete(&mut self, table: &mut SocketTable, completion: Completion) {
+        let (operation, index, generation) = unpack(completion.tag);
+        match operation {
+            Operation::Ignored | Operation::Timeout => {}
+            Operation::Watch if cqueue::more(completion.flags) => {}
+            Operation::Watch => self.watch_remote(),
+            Operation::Accept => self.accepted(table, index, generation, completion),
+            Operation::Receive | Operation::Send | Operation::Connect | Operation::Failure => {
+                if table.streams.get(index as usize).is_none_or(|stream| stream.generation != generation) {
+                    // Cannot happen: slots are released without operations only.
+                    table.counters.late_completions.add(1);
+                    cqueue::buffer_select(completion.flags).inspect(|&block| self.buffers.put_back(block));
+                    return;
+                }
+                match operation {
+                    Operation::Receive => self.received(table, index, completion),
+                    Operation::Send => self.sent(table, index, completion.result),
+                    Operation::Failure => self.failed(table, index, completion),
+                    _ => self.connected(table, index, completion.result),
+                }
+                if table.streams[index as usize].phase == Phase::Closing
+                    && self.streams[index as usize].count == 0
+                {
+                    self.finish_close(table, index);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn received(&mut self, table: &mut SocketTable, index: u32, completion: Completion) {
+        let stream = &mut table.streams[index as usize];
+        let operations = &mut *self.streams[index as usize];
+        let ended = !cqueue::more(completion.flags);
+        if ended {
+            (operations.receiving, operations.cancelling_receive) = (false, false);
+            operations.count -= 1;
+            self.operations -= 1;
+        }
+        let closing = stream.phase == Phase::Closing;
+        match (completion.result, cqueue::buffer_select(completion.flags)) {
+            (1.., Some(block)) if !closing => {
+                let (chunk, copied) = self.buffers.take(block, completion.result as usize);
+                if copied {
+                    table.counters.blocks_copied_out.add(1);
+                }
+                if stream.rx.push(chunk) {
+                    table.counters.rx_paused.add(1);
+                }
+                return if ended || !stream.rx.wanted {
+                    self.update_receive(table, index)
+                };
+            }
+            (_, Some(block)) => self.buffers.put_back(block),
+            (_, None) => {}
+        }
+        match -completion.result {
+            _ if closing => {}
+            libc::ENOBUFS => {
+                table.counters.enobufs.add(1);
+                if stream.rx.wanted && !std::mem::replace(&mut operations.starved, true) {
+                    self.starved.push_back(index);
+                }
+            }
+            // We cancelled it ourselves, or it has to be started again.
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.update_receive(table, index),
+            0 => stream.rx.finish(Ok(())),
+            error => stream.rx.finish(Err(error)),
+        }
+    }
+
+    #[inline]
+    fn sent(&mut self, table: &mut SocketTable, index: u32, result: i32) {
+        let stream = &mut table.streams[index as usize];
+        let operations = &mut *self.streams[index as usize];
+        operations.sending = false;
+        operations.count -= 1;
+        self.operations -= 1;
+        // The owner is gone, or the connection was found broken meanwhile: nothing is counted as queued.
+        if stream.phase == Phase::Closing || stream.tx.error.is_some() {
+            return operations.segments.drain(..).for_each(Segment::recycle);
+        }
+        match result {
+            0.. => {
+                operations.forget_sent(result as usize);
+                stream.tx.sent(result as usize);
+            }
+            error if [libc::EINTR, libc::EAGAIN].contains(&-error) => {}
+            error => {
+                operations.segments.drain(..).for_each(Segment::recycle);
+                return stream.tx.fail(-error);
+            }
+        }
+        if !operations.segments.is_empty()
+            && let Some(fd) = &stream.fd
+        {
+            let (fd, tag) = (fd.as_raw_fd(), pack(Operation::Send, index, stream.generation));
+            self.submit_send(index, fd, tag);
+        } else if !stream.tx.is_queue_empty() || stream.tx.fin == Fin::Wanted {
+            table.mark_dirty(index);
+        }
+    }
+
+    fn failed(&mut self, table: &mut SocketTable, index: u32, completion: Completion) {
+        let stream = &mut table.streams[index as usize];
+        if !cqueue::more(completion.flags) {
+            let operations = &mut *self.streams[index as usize];
+            operations.watching_failure = false;
+            operations.count -= 1;
+            self.operations -= 1;
+        }
+        let is_failure = completion.result > 0 && completion.result & FAILURE != 0;
+        if stream.phase != Phase::Closing && is_failure {
+            stream.failed_after_end(libc::ECONNRESET);
+        }
+    }
+
+    fn connected(&mut self, table: &mut SocketTable, index: u32, result: i32) {
+        let operations = &mut *self.streams[index as usize];
+        operations.connecting = false;
+        operations.count -= 1;
+        self.operations -= 1;
+        match result {
+            _ if table.streams[index as usize].phase == Phase::Closing => {}
+            0.. => {
+                table.connected(index);
+                self.update_receive(table, index);
+            }
+            error => table.connect_failed(index, -error),
+        }
+    }
+
+    fn accepted(&mut self, table: &mut SocketTable, index: u32, generation: u32, completion: Completion) {
+        // SAFETY: the kernel made this descriptor for us with this completion.
+        let fd = (completion.result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(completion.result) });
+        let (listener, accepting) = (&table.listeners[index as usize], &mut self.listeners[index as usize]);
+        debug_assert_eq!(listener.generation, generation, "a listener released while accepting");
+        if !cqueue::more(completion.flags) {
+            (accepting.under_way, accepting.cancelling) = (false, false);
+            self.operations -= 1;
+        }
+        if !listener.open {
+            drop(fd);
+            if !accepting.under_way {
+                table.listeners[index as usize].fd = None;
+                table.release_listener(index);
+            }
+            return;
+        }
+        match (fd, -completion.result) {
+            (Some(fd), _) => {
+                table.accepted(index, Some(fd));
+            }
+            (None, libc::ECANCELED) => {}
+            (None, error) => table.accept_failed(index, error),
+        }
+        self.update_accept(table, index);
+    }
+
+    fn finish_close(&mut self, table: &mut SocketTable, index: u32) {
+        let operations = &mut *self.streams[index as usize];
+        operations.segments.drain(..).for_each(Segment::recycle);
+        if std::mem::take(&mut operations.starved) {
+            self.starved.retain(|&starved| starved != index);
+        }
+        if let Some(fd) = table.streams[index as usize].fd.take() {
+            let entry = opcode::Close::new(types::Fd(fd.into_raw_fd())).build();
+            let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(pack(Operation::Ignored, 0, 0));
+            // SAFETY: points to nothing; the descriptor was ours and is not used any more.
+            unsafe { self.uring.push(&entry) };
+        }
+        table.release_stream(index);
+    }
+
+    fn cancel(&mut self, tag: u64) {
+        let entry = opcode::AsyncCancel::new(tag).build();
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(pack(Operation::Ignored, 0, 0));
+        // SAFETY: points to nothing.
+        unsafe { self.uring.push(&entry) };
+    }
+
+    fn watch_remote(&mut self) {
+        let fd = self.remote.eventfd().as_raw_fd();
+        let entry = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32).multi(true).build();
+        // SAFETY: points to nothing; the descriptor lives as long as the driver.
+        unsafe { self.uring.push(&entry.user_data(pack(Operation::Watch, 0, 0))) };
+    }
+
+    /// Queues an operation of a stream's slot.
+    ///
+    /// # Safety
+    /// As [`Uring::push`].
+    #[inline]
+    unsafe fn start(&mut self, index: u32, entry: &squeue::Entry) {
+        self.streams[index as usize].count += 1;
+        self.operations += 1;
+        // SAFETY: the caller's promise.
+        unsafe { self.uring.push(entry) };
+    }
+}
+
+impl Drop for RingDriver {
+    fn drop(&mut self) {
+        // Closes that are still queued.
+        let _ = self.uring.submit_and_wait(Duration::ZERO);
+        if self.operations > 0 {
+            // The kernel may still use this memory (and the pool's) for a moment after the ring is
+            // closed: rather lose it. The worker counts that as leaked.
+            std::mem::forget(std::mem::take(&mut self.streams));
+            return;
+        }
+        self.buffers.unregister(&self.uring);
+    }
+}
+
+impl Operations {
+    fn new() -> Operations {
+        Operations {
+            count: 0,
+            receiving: false,
+            cancelling_receive: false,
+            starved: false,
+            sending: false,
+            connecting: false,
+            watching_failure: false,
+            segments: Vec::new(),
+            skip: 0,
+            iovecs: Vec::new(),
+            // SAFETY: all zeroes is a valid `msghdr`.
+            message: unsafe { std::mem::zeroed() },
+            address: socket2::SockAddrStorage::zeroed(),
+        }
+    }
+
+    /// Gives back the segments that are sent.
+    #[inline]
+    fn forget_sent(&mut self, bytes: usize) {
+        let mut left = bytes + self.skip;
+        let whole = self.segments.iter().take_while(|segment| {
+            let fits = segment.bytes().len() <= left;
+            left -= if fits { segment.bytes().len() } else { 0 };
+            fits
+        });
+        let whole = whole.count();
+        self.segments.drain(..whole).for_each(Segment::recycle);
+        self.skip = left;
+    }
+}
+
+#[allow(clippy::vec_box)] // see the field
+fn slot(streams: &mut Vec<Box<Operations>>, index: u32) -> &mut Operations {
+    while streams.len() <= index as usize {
+        streams.push(Box::new(Operations::new()));
+    }
+    &mut streams[index as usize]
+}

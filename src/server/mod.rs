@@ -1,0 +1,24 @@
+//! The process: from the command line to serving workers, and to their end.
+
+mod admin_state;
+mod bind;
+mod certificates;
+mod command;
+mod config_dump;
+mod configuration;
+mod control;
+mod demo;
+mod dynamic;
+mod event_logs;
+mod listener_manager;
+mod retired;
+mod signals;
+mod startup;
+mod stats_options;
+mod worker;
+mod worker_listeners;
+mod workers;
+
+pub use configuration::Configuration;
+pub use demo::demo;
+pub use startup::{serve, validate};

@@ -1,0 +1,174 @@
+//! TLS of a filter chain or of a cluster, as its connections begin with it
+//! (`DownstreamTlsContext`, `UpstreamTlsContext`). Shared by all workers; the context is replaced while connections
+//! go on with the one they began with.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::Stream;
+use super::tls::TlsStream;
+use crate::config::tls::{DownstreamTlsContext, UpstreamTlsContext};
+use crate::io::Socket;
+use crate::stats::StatSource;
+use crate::stats::groups::{TlsSocketFactoryStats, TlsStatsSet, set_certificate_expiry};
+use crate::tls::{ClientContext, DefaultTimeProvider, ServerContext, TlsError};
+
+/// TLS of a filter chain.
+pub struct DownstreamTls(Factory<ServerContext>);
+
+/// TLS of a cluster.
+pub struct UpstreamTls {
+    factory: Factory<ClientContexts>,
+    /// Decides on the names to ask for.
+    config: Arc<UpstreamTlsContext>,
+}
+
+/// Application protocols that are offered to a host if the context names none, as Envoy's connection pools have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferedProtocols {
+    /// None: raw bytes.
+    Nothing,
+    /// `http/1.1`.
+    Http1,
+    /// `h2`.
+    Http2,
+    /// `h2` rather than `http/1.1`.
+    Http2OrHttp1,
+}
+
+/// By what is offered.
+struct ClientContexts([ClientContext; 4]);
+
+struct Factory<Context> {
+    /// None until its secrets are found.
+    context: ArcSwapOption<Context>,
+    stats: Arc<TlsStatsSet>,
+    secrets: TlsSocketFactoryStats,
+}
+
+impl DownstreamTls {
+    /// TLS for the chain that is chosen by `server_names`; statistics go under the listener's `prefix`. A
+    /// contradiction within the context is as if secrets were missing: configurations with one are refused earlier.
+    pub fn new(
+        config: &DownstreamTlsContext,
+        server_names: &[String],
+        prefix: &str,
+        source: &impl StatSource,
+    ) -> DownstreamTls {
+        let factory = Factory::register(source, prefix, "server_ssl_socket_factory");
+        let tls = DownstreamTls(factory);
+        tls.replace(config, server_names);
+        for (name, expiry) in config.common.expiries() {
+            set_certificate_expiry(source, &format!("{prefix}ssl."), name, expiry);
+        }
+        tls
+    }
+
+    /// Takes another context for new connections; keeps the one that is there if the other has no use.
+    pub fn replace(&self, config: &DownstreamTlsContext, server_names: &[String]) {
+        if let Ok(context) = config.compile(server_names, Arc::new(DefaultTimeProvider)) {
+            self.0.context.store(Some(Arc::new(context)));
+        }
+    }
+
+    /// Counts a replacement that came with new secrets.
+    pub fn count_update(&self) {
+        self.0.secrets.ssl_context_update_by_sds.inc();
+    }
+
+    /// Begins TLS on a connection that was accepted. Without a context yet, the handshake fails.
+    pub fn accept(&self, socket: Socket) -> Stream {
+        let stats = Arc::clone(&self.0.stats);
+        match &*self.0.context.load() {
+            Some(context) => Stream::tls(TlsStream::server(socket, context, stats)),
+            None => {
+                self.0.secrets.downstream_context_secrets_not_ready.inc();
+                Stream::tls(TlsStream::refused(socket, TlsError::SecretsNotReady, stats))
+            }
+        }
+    }
+}
+
+impl UpstreamTls {
+    /// TLS for a cluster; statistics go under the cluster's `prefix`. Contradictions as in [`DownstreamTls::new`].
+    pub fn new(config: &Arc<UpstreamTlsContext>, prefix: &str, source: &impl StatSource) -> UpstreamTls {
+        let factory = Factory::register(source, prefix, "client_ssl_socket_factory");
+        let tls = UpstreamTls { factory, config: Arc::clone(config) };
+        tls.replace(config);
+        for (name, expiry) in config.common.expiries() {
+            set_certificate_expiry(source, &format!("{prefix}ssl."), name, expiry);
+        }
+        tls
+    }
+
+    /// Takes another context for new connections; keeps the one that is there if the other has no use.
+    pub fn replace(&self, config: &UpstreamTlsContext) {
+        if let Ok(context) = config.compile(Arc::new(DefaultTimeProvider)) {
+            self.factory.context.store(Some(Arc::new(ClientContexts::new(context, config))));
+        }
+    }
+
+    /// Counts a replacement that came with new secrets.
+    pub fn count_update(&self) {
+        self.factory.secrets.ssl_context_update_by_sds.inc();
+    }
+
+    /// Begins TLS on a connection to the host of this name and address; it need not stand yet. Without a context yet,
+    /// the handshake fails.
+    pub fn connect(
+        &self,
+        socket: Socket,
+        hostname: &str,
+        address: Option<IpAddr>,
+        offered: OfferedProtocols,
+    ) -> Stream {
+        let stats = Arc::clone(&self.factory.stats);
+        match &*self.factory.context.load() {
+            Some(contexts) => {
+                let name = self.config.server_name(None, hostname, address);
+                Stream::tls(TlsStream::client(socket, &contexts.0[offered as usize], name, stats))
+            }
+            None => {
+                self.factory.secrets.upstream_context_secrets_not_ready.inc();
+                Stream::tls(TlsStream::refused(socket, TlsError::SecretsNotReady, stats))
+            }
+        }
+    }
+}
+
+impl ClientContexts {
+    fn new(context: ClientContext, config: &UpstreamTlsContext) -> ClientContexts {
+        let offering = |protocols: &[&[u8]]| match config.common.alpn_protocols.is_empty() {
+            true => context.offering(protocols),
+            false => context.clone(),
+        };
+        let http1 = offering(&[b"http/1.1"]);
+        let http2 = offering(&[b"h2"]);
+        let both = offering(&[b"h2", b"http/1.1"]);
+        ClientContexts([context, http1, http2, both])
+    }
+}
+
+impl<Context> Factory<Context> {
+    fn register(source: &impl StatSource, prefix: &str, kind: &str) -> Factory<Context> {
+        Factory {
+            context: ArcSwapOption::empty(),
+            stats: Arc::new(TlsStatsSet::register(source, &format!("{prefix}ssl."))),
+            secrets: TlsSocketFactoryStats::register(source, &format!("{prefix}{kind}.")),
+        }
+    }
+}
+
+impl std::fmt::Debug for DownstreamTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DownstreamTls")
+    }
+}
+
+impl std::fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UpstreamTls")
+    }
+}
