@@ -21,17 +21,14 @@ fn main() {
     fs::write(out, slim).expect("OUT_DIR is writable");
 }
 
-/// Asks cargo where the unpacked `envoy-types` package lies; nothing is fetched.
+/// Asks cargo where the unpacked `envoy-types` package lies.
+///
+/// Cargo answers only when every package of the lock file is there, those of tests too, which a first
+/// `cargo build` or `cargo run` has not fetched: then cargo is asked once more and may fetch them.
 fn descriptor_set_path() -> PathBuf {
-    let target = env::var("TARGET").expect("set by cargo");
-    let output = Command::new(env::var_os("CARGO").expect("set by cargo"))
-        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", &target])
-        .current_dir(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"))
-        .output()
-        .expect("cargo metadata runs");
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let metadata = cargo_metadata(&["--offline"])
+        .or_else(|_| cargo_metadata(&["--locked"]))
+        .unwrap_or_else(|message| panic!("cargo metadata: {message}"));
     let packages = metadata["packages"].as_array().expect("a list of packages");
     let manifest = packages
         .iter()
@@ -39,6 +36,21 @@ fn descriptor_set_path() -> PathBuf {
         .and_then(|package| package["manifest_path"].as_str())
         .expect("envoy-types is a dependency");
     PathBuf::from(manifest).with_file_name("src").join("generated/types.bin")
+}
+
+/// What `cargo metadata` prints, or what it complains about.
+fn cargo_metadata(arguments: &[&str]) -> Result<serde_json::Value, String> {
+    let target = env::var("TARGET").expect("set by cargo");
+    let output = Command::new(env::var_os("CARGO").expect("set by cargo"))
+        .args(["metadata", "--format-version", "1", "--filter-platform", &target])
+        .args(arguments)
+        .current_dir(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"))
+        .output()
+        .expect("cargo metadata runs");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON"))
 }
 
 /// Copies the records of one message without field `skip`; `replace` may give a record a new body.
