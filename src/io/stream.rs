@@ -251,6 +251,13 @@ impl Receive {
         resume
     }
 
+    /// What one operation may receive: what fits below the limit, or half of it where that is not worth an
+    /// operation, so that the limit is exceeded by half at most.
+    #[inline]
+    pub(super) fn allowance_bytes(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.charged_bytes).max(self.limit_bytes / 2)
+    }
+
     /// Bytes queued.
     pub(super) fn queued_bytes(&self) -> usize {
         self.bytes

@@ -1,7 +1,7 @@
 //! The provided-buffer ring: blocks of the pool that the kernel may receive into.
 //!
-//! Only as many blocks as the load needs lie in the ring, so that they stay warm in the cache; the
-//! number grows when the ring runs low.
+//! Few blocks lie in the ring, because the kernel takes the one that has lain there longest: with more of
+//! them every received byte would miss the cache.
 
 use std::io;
 use std::ptr;
@@ -18,8 +18,8 @@ pub(super) const GROUP: u16 = 0;
 
 /// Received pieces up to this size are copied, and their block goes back at once.
 const COPY_OUT_BYTES: usize = 4_096;
-/// Blocks offered at first.
-const FIRST_TARGET: usize = 128;
+/// Blocks offered: 2 MiB, about a second-level cache, and more than one turn of the loop takes.
+const OFFERED_BLOCKS: usize = 128;
 
 /// The blocks offered to the kernel.
 pub(super) struct Buffers {
@@ -48,7 +48,7 @@ impl Buffers {
             submitter.register_buf_ring_with_flags(entries as u64, capacity as u16, GROUP, 0)
         };
         let in_ring = vec![false; pool.block_count()];
-        let target = FIRST_TARGET.min(pool.block_count());
+        let target = OFFERED_BLOCKS.min(pool.block_count());
         let (tail, published_tail, offered) = (0, 0, 0);
         let mut buffers = Buffers { pool, entries, capacity, tail, published_tail, offered, target, in_ring };
         registered?;
@@ -89,14 +89,9 @@ impl Buffers {
     /// Offers more blocks if some went out, and makes all offers visible to the kernel.
     #[inline]
     pub(super) fn refill(&mut self) {
-        if self.offered < self.target {
-            if self.offered < self.target / 4 {
-                self.target = (self.target * 2).min(self.in_ring.len());
-            }
-            while self.offered < self.target {
-                let Some(block) = self.pool.take_block() else { break };
-                self.push(block);
-            }
+        while self.offered < self.target {
+            let Some(block) = self.pool.take_block() else { break };
+            self.push(block);
         }
         if self.published_tail != self.tail {
             self.published_tail = self.tail;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use io_uring::{cqueue, opcode, squeue, types};
 
-use super::buffers::{Buffers, GROUP};
+use super::buffers::Buffers;
+use super::receive::Receives;
 use super::tag::{Operation, pack, unpack};
 use super::uring::{Completion, Uring};
 use crate::buf::Pool;
@@ -30,8 +31,12 @@ const CQ_ENTRIES: u32 = 16_384;
 
 /// What the kernel posts per call if there is more (`IO_LOCAL_TW_DEFAULT_MAX`).
 const COMPLETIONS_PER_CALL: usize = 20;
-/// Enough for one turn.
-const COMPLETIONS_PER_TURN: usize = 2_048;
+
+/// A stream's sends are expected to be done at once after so many that were.
+const PROMPT_SENDS_MIN: u8 = 4;
+/// If one is not, for the first time, other events wait for it no longer than this. Longer than the kernel's
+/// tick, so that the timer is rarely programmed into the hardware (which costs microseconds in a guest).
+const SENDS_WAIT_MAX: Duration = Duration::from_millis(5);
 
 /// What tells a broken connection from one whose peer has nothing more to say.
 const FAILURE: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
@@ -39,6 +44,11 @@ const FAILURE: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
 /// The driver of one worker.
 pub(in crate::io) struct RingDriver {
     uring: Uring,
+    receives: Receives,
+    /// Sends queued in this turn that the kernel will most likely do at once.
+    expected_sends: u32,
+    /// Counts turns, to tell whether a send was done at once.
+    turn: u32,
     buffers: Buffers,
     /// Parallel to the table's streams. Boxed: the kernel holds pointers into them.
     #[allow(clippy::vec_box)]
@@ -63,6 +73,9 @@ struct Operations {
     cancelling_receive: bool,
     starved: bool,
     sending: bool,
+    /// The turn in which the last send was queued, and how many before it, without a break, were done at once.
+    sent_in_turn: u32,
+    prompt_sends: u8,
     connecting: bool,
     watching_failure: bool,
     /// What is being sent; untouched while `sending`.
@@ -83,10 +96,14 @@ struct Accepting {
 impl RingDriver {
     /// Sets up the ring.
     pub(in crate::io) fn new(pool: Rc<Pool>, remote: Arc<Remote>) -> io::Result<RingDriver> {
-        let uring = Uring::new(CQ_ENTRIES)?;
+        let mut uring = Uring::new(CQ_ENTRIES)?;
+        let receives = Receives::probe(&mut uring)?;
         let buffers = Buffers::new(&uring, pool)?;
         let mut driver = RingDriver {
             uring,
+            receives,
+            expected_sends: 0,
+            turn: 0,
             buffers,
             streams: Vec::new(),
             listeners: Vec::new(),
@@ -176,7 +193,7 @@ impl RingDriver {
             let Some(fd) = &stream.fd else { return };
             operations.receiving = true;
             let tag = pack(Operation::Receive, index, stream.generation);
-            let entry = opcode::RecvMulti::new(types::Fd(fd.as_raw_fd()), GROUP).build();
+            let entry = self.receives.entry(fd.as_raw_fd(), stream.rx.allowance_bytes());
             // SAFETY: points to nothing; the kernel writes into blocks that were offered to it.
             unsafe { self.start(index, &entry.user_data(tag)) };
         } else if operations.receiving && !operations.cancelling_receive {
@@ -266,7 +283,7 @@ impl RingDriver {
         // Nobody marks streams during the loop; this keeps the list's memory.
         table.dirty = dirty;
         self.resume_starved(table);
-        self.uring.submit_and_wait(wait)?;
+        self.await_events(wait)?;
         let mut completions = std::mem::take(&mut self.completions);
         table.counters.cq_overflows.add(self.uring.reap(&mut completions));
         if wait.is_zero() {
@@ -280,11 +297,21 @@ impl RingDriver {
         Ok(count)
     }
 
+    /// Waits for the first event besides the sends that are done at once: what they say is not worth a turn.
+    #[inline]
+    fn await_events(&mut self, wait: Duration) -> io::Result<()> {
+        self.turn = self.turn.wrapping_add(1);
+        let expected = std::mem::take(&mut self.expected_sends);
+        let wait = if expected == 0 { wait } else { wait.min(SENDS_WAIT_MAX) };
+        self.uring.submit_and_wait_for(1 + expected, wait)
+    }
+
     /// Kernels since 6.13 post a few completions per call. That suits a worker that waits, but one
-    /// that is busy with its tasks would fall behind.
+    /// that is busy with its tasks would fall behind. Each may take a block: no more than are offered.
     fn reap_rest(&mut self, table: &SocketTable, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let most = self.buffers.offered().saturating_sub(COMPLETIONS_PER_CALL);
         let mut before = 0;
-        while completions.len() - before >= COMPLETIONS_PER_CALL && completions.len() < COMPLETIONS_PER_TURN {
+        while completions.len() - before >= COMPLETIONS_PER_CALL && completions.len() < most {
             before = completions.len();
             self.uring.submit_and_wait(Duration::ZERO)?;
             table.counters.cq_overflows.add(self.uring.reap(completions));
@@ -322,6 +349,9 @@ impl RingDriver {
         }
         let (fd, tag) = (fd.as_raw_fd(), pack(Operation::Send, index, stream.generation));
         operations.skip = 0;
+        if operations.prompt_sends >= PROMPT_SENDS_MIN {
+            self.expected_sends += 1;
+        }
         self.submit_send(index, fd, tag);
     }
 
@@ -329,6 +359,7 @@ impl RingDriver {
     fn submit_send(&mut self, index: u32, fd: RawFd, tag: u64) {
         let operations = &mut *self.streams[index as usize];
         operations.sending = true;
+        operations.sent_in_turn = self.turn;
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         let entry = if let [segment] = &operations.segments[..] {
             let bytes = &segment.bytes()[operations.skip..];
@@ -428,6 +459,8 @@ impl RingDriver {
         let stream = &mut table.streams[index as usize];
         let operations = &mut *self.streams[index as usize];
         operations.sending = false;
+        let prompt = operations.sent_in_turn.wrapping_add(1) == self.turn;
+        operations.prompt_sends = if prompt { operations.prompt_sends.saturating_add(1) } else { 0 };
         operations.count -= 1;
         self.operations -= 1;
         // The owner is gone, or the connection was found broken meanwhile: nothing is counted as queued.
@@ -575,6 +608,8 @@ impl Operations {
             cancelling_receive: false,
             starved: false,
             sending: false,
+            sent_in_turn: 0,
+            prompt_sends: 0,
             connecting: false,
             watching_failure: false,
             segments: Vec::new(),

@@ -1,6 +1,6 @@
 //! The worker's loop as a task of a pinned glommio executor.
 //!
-//! While there is traffic the loop waits in our own ring, for a millisecond at most; without
+//! While there is traffic the loop waits in our own ring, for a tenth of a second at most; without
 //! any it sleeps inside glommio, on an eventfd that our ring writes, so that glommio's own reactor turns
 //! as well.
 
@@ -15,8 +15,9 @@ use crate::io::driver::Driver;
 use crate::io::epoll::sys;
 use crate::io::worker::{RunError, Worker};
 
-/// The longest wait in our own ring: after that much silence the worker sleeps.
-const RING_WAIT_MAX: Duration = Duration::from_millis(1);
+/// The longest wait in our own ring: after that much silence the worker sleeps. A short one would have the
+/// kernel program its timer hardware for each wait, which cost 12 us a request on a lightly loaded guest.
+const RING_WAIT_MAX: Duration = Duration::from_millis(100);
 /// glommio's preemption timer: practically never. If it has fired before glommio's run queue is
 /// looked at (the thread lost its CPU for that long), glommio 0.9 sleeps although a task is ready
 /// (`run_task_queues` reports that nothing ran), and a short timer made workers hang on busy machines.

@@ -4,6 +4,7 @@ mod buffers;
 mod driver;
 mod host;
 mod probe;
+mod receive;
 mod tag;
 mod uring;
 

@@ -94,12 +94,20 @@ impl Uring {
     /// most `wait`.
     #[inline]
     pub(super) fn submit_and_wait(&mut self, wait: Duration) -> io::Result<()> {
-        if wait.is_zero() { self.enter(0, None) } else { self.enter(1, Some(wait)) }
+        self.submit_and_wait_for(1, wait)
     }
 
-    /// Whether operations are queued that the kernel has not taken.
+    /// As `submit_and_wait`, for `count` completions.
+    #[inline]
+    pub(super) fn submit_and_wait_for(&mut self, count: u32, wait: Duration) -> io::Result<()> {
+        if wait.is_zero() { self.enter(0, None) } else { self.enter(count, Some(wait)) }
+    }
+
+    /// Whether operations are queued that the kernel has not taken, or it has more to say at the next call
+    /// (it does a limited amount in each).
     pub(super) fn has_queued(&mut self) -> bool {
-        !self.io.submission().is_empty()
+        let queue = self.io.submission();
+        !queue.is_empty() || queue.taskrun()
     }
 
     /// Moves all completions to `completions`; returns how often the queue overflowed.
