@@ -56,7 +56,13 @@ fn run(workload: Workload, count: u64) {
     let proxy = proxy::Proxy::compile(workload == Workload::Http2);
     // Whole messages, and no time: what is counted is the proxy's work, not the network's.
     let delay = (Duration::from_micros(10), Duration::from_micros(10));
-    let link = LinkOptions { delay, segment_bytes: 1 << 20, window_bytes: 1 << 20, ..LinkOptions::default() };
+    let link = LinkOptions {
+        delay,
+        segment_bytes: 1 << 20,
+        window_bytes: 1 << 20,
+        cuts: false,
+        ..LinkOptions::default()
+    };
     let options = SimOptions { link, step_limit: u64::MAX, ..SimOptions::default() };
     let report = sim::run(1, &options, || async move {
         let origin = Listener::bind(&ListenOptions::new(address(ORIGIN))).expect("the address is free");

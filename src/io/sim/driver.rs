@@ -395,15 +395,17 @@ impl SimDriver {
         if !stream.rx.wanted || stream.phase != Phase::Open {
             return;
         }
-        let (least, most) = link.options.delay;
+        let ((least, most), cuts) = (link.options.delay, link.options.cuts);
         let pipe = link.to(side);
         if !pipe.received.is_empty() {
             let available = pipe.received.len().min(BLOCK_BYTES);
-            let len = match self.rng.below(4) {
-                0 => 1 + self.rng.below(available as u64) as usize,
-                _ => available,
-            };
-            let bytes: Vec<u8> = pipe.received.drain(..len).collect();
+            let len = cut(&mut self.rng, cuts, 4, available);
+            let mut bytes = Vec::with_capacity(len);
+            let (first, second) = pipe.received.as_slices();
+            let from_first = len.min(first.len());
+            bytes.extend_from_slice(&first[..from_first]);
+            bytes.extend_from_slice(&second[..len - from_first]);
+            pipe.received.drain(..len);
             let in_block = if len > COPY_OUT_BYTES { self.pool.copy_to_block(&bytes) } else { None };
             let chunk = in_block.unwrap_or_else(|| Chunk::copy_from(&bytes));
             self.trace.record(self.clock.now(), "read", id, len as u64);
@@ -450,10 +452,7 @@ impl SimDriver {
         }
         stream.tx.take_batch(&mut self.batch);
         let total: usize = self.batch.iter().map(|segment| segment.bytes().len()).sum();
-        let sent = match self.rng.below(4) {
-            0 => 1 + self.rng.below(total.min(space) as u64) as usize,
-            _ => total.min(space),
-        };
+        let sent = cut(&mut self.rng, link.options.cuts, 4, total.min(space));
         let mut bytes = Vec::with_capacity(total);
         self.batch.iter().for_each(|segment| bytes.extend_from_slice(segment.bytes()));
         bytes.truncate(sent);
@@ -474,12 +473,9 @@ impl SimDriver {
     fn post_bytes(&mut self, id: LinkId, side: Side, mut bytes: Vec<u8>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.from(side).on_the_way_bytes += bytes.len();
-        let most = link.options.segment_bytes.max(1);
+        let (most, cuts) = (link.options.segment_bytes.max(1), link.options.cuts);
         while !bytes.is_empty() {
-            let len = match self.rng.below(3) {
-                0 => 1 + self.rng.below(most as u64) as usize,
-                _ => most,
-            };
+            let len = cut(&mut self.rng, cuts, 3, most);
             let rest = bytes.split_off(len.min(bytes.len()));
             self.post(id, side, Item::Data(bytes));
             bytes = rest;
@@ -554,4 +550,9 @@ impl SimDriver {
 
 fn random_delay(rng: &mut Rng, least: Duration, most: Duration) -> Duration {
     least + Duration::from_nanos(rng.below(most.saturating_sub(least).as_nanos() as u64 + 1))
+}
+
+/// `most`, or once in `odds` times, if there are cuts, something from 1 to `most`.
+fn cut(rng: &mut Rng, cuts: bool, odds: u64, most: usize) -> usize {
+    if cuts && rng.below(odds) == 0 { 1 + rng.below(most as u64) as usize } else { most }
 }

@@ -37,6 +37,8 @@ pub struct LinkOptions {
     pub delay: (Duration, Duration),
     /// The largest piece that travels at once, at least 1; sizes are random up to this.
     pub segment_bytes: usize,
+    /// Whether bytes are cut up at random on their way; else they arrive as they were sent.
+    pub cuts: bool,
     /// Bytes that can be on their way or unread in one direction, at least 1: a slow reader stops
     /// its sender after so many.
     pub window_bytes: usize,
@@ -52,6 +54,7 @@ impl Default for LinkOptions {
         LinkOptions {
             delay: (Duration::from_micros(50), Duration::from_millis(1)),
             segment_bytes: 16_384,
+            cuts: true,
             window_bytes: 65_536,
             lost_connects_percent: 0,
             failed_accepts_percent: 0,
