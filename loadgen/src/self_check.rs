@@ -1,20 +1,51 @@
-//! `loadgen --self-check`: what the generator itself costs and can do. The bundled origin on one CPU, the generator on
-//! another, and in the same run, turn by turn, wrk and h2load where they are installed.
+//! `loadgen --self-check`: what the generator itself costs and can do, by protocol. The bundled origin on one CPU, the
+//! generator on another, and in the same run, turn by turn, wrk and h2load where they are installed.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringway::io::{self, Address, DriverChoice, DriverKind};
-use ringway::load::{self, Control, Placement, Plan, ServiceOptions};
+use ringway::load::{
+    self, Control, HttpVersion, PemIdentity, Placement, Plan, ServiceOptions, TlsPlan, Trust,
+};
+use ringway::tls::TlsVersion;
 
 use crate::failure::Failure;
 use crate::process;
 
-const CONNECTIONS: u32 = 64;
 const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
+const ROUND: Duration = Duration::from_secs(1);
 const BODY_BYTES: usize = 100;
+
+/// What is spoken, and on how many connections.
+#[derive(Debug, Clone, Copy)]
+struct Scenario {
+    title: &'static str,
+    protocol: HttpVersion,
+    tls: bool,
+    connections: u32,
+    streams: u32,
+}
+
+const SCENARIOS: [Scenario; 4] = [
+    Scenario { title: "HTTP/1.1", protocol: HttpVersion::Http1, tls: false, connections: 64, streams: 1 },
+    Scenario {
+        title: "HTTP/1.1 over TLS",
+        protocol: HttpVersion::Http1,
+        tls: true,
+        connections: 64,
+        streams: 1,
+    },
+    Scenario { title: "HTTP/2", protocol: HttpVersion::Http2, tls: false, connections: 4, streams: 32 },
+    Scenario {
+        title: "HTTP/2 over TLS",
+        protocol: HttpVersion::Http2,
+        tls: true,
+        connections: 4,
+        streams: 32,
+    },
+];
 
 /// One round of one generator.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,57 +71,117 @@ pub fn run() -> Result<ExitCode, Failure> {
             "--self-check needs two CPUs: one for the origin, one for the generator".into(),
         ));
     };
-    let options = ServiceOptions { cpu: Some(origin_cpu), ..ServiceOptions::on_loopback(driver) };
-    let origin = load::start_origin(&options, &"x".repeat(BODY_BYTES), None)
-        .map_err(|error| Failure::Run(error.to_string()))?;
-    let target = origin.address().clone();
     println!(
-        "The bundled origin on CPU {origin_cpu}, one generator thread on CPU {generator_cpu}, {CONNECTIONS} connections, \
-         {ROUNDS} rounds of {} s in turn, {} driver.\n",
+        "The bundled origin on CPU {origin_cpu}, one generator thread on CPU {generator_cpu}, {ROUNDS} rounds of {} s in \
+         turn, {} driver.",
         ROUND.as_secs(),
         driver.name()
     );
+    for scenario in &SCENARIOS {
+        measure(scenario, driver, origin_cpu, generator_cpu)?;
+    }
+    println!(
+        "\nWhere the origin's CPU was the limit, the rates are alike and the CPU per request tells them apart."
+    );
+    for name in ["wrk", "h2load"].into_iter().filter(|name| !is_installed(name)) {
+        println!("{name} is not installed.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One scenario: its rounds and its table.
+fn measure(scenario: &Scenario, driver: DriverKind, origin_cpu: usize, cpu: usize) -> Result<(), Failure> {
+    let options = ServiceOptions { cpu: Some(origin_cpu), ..ServiceOptions::on_loopback(driver) };
+    let identity = scenario.tls.then(self_signed).transpose()?;
+    let origin = load::start_origin(&options, &"x".repeat(BODY_BYTES), identity.as_ref())
+        .map_err(|error| Failure::Run(error.to_string()))?;
+    let target = origin.address().clone();
     let mut contenders: Vec<Contender> = ["loadgen", "wrk", "h2load"]
         .into_iter()
-        .filter(|name| *name == "loadgen" || is_installed(name))
+        .filter(|name| *name == "loadgen" || (scenario.is_spoken_by(name) && is_installed(name)))
         .map(|name| Contender { name, rounds: Vec::new() })
         .collect();
     for _ in 0..ROUNDS {
         for contender in &mut contenders {
             let round = match contender.name {
-                "loadgen" => own_round(&target, driver, generator_cpu)?,
-                name => foreign_round(name, &target, generator_cpu)?,
+                "loadgen" => own_round(scenario, &target, driver, cpu)?,
+                name => foreign_round(name, scenario, &target, cpu)?,
             };
             contender.rounds.push(round);
         }
     }
+    let Scenario { title, connections, streams, .. } = scenario;
+    let streams = if *streams > 1 { format!(" of {streams} streams") } else { String::new() };
+    println!("\n{title}, {connections} connections{streams}");
     println!(
         "{:<9} {:>30} {:>28} {:>16}",
         "", "requests/s (min to max)", "CPU µs/request", "a core could do"
     );
-    for contender in &contenders {
-        let (rate, least, most) = contender.median(|round| round.per_second);
-        let (cpu, cheapest, dearest) = contender.median(|round| round.cpu_us_per_request);
+    contenders.iter().for_each(Contender::print);
+    Ok(())
+}
+
+/// A certificate for this run only; the generators do not look at who signed it.
+fn self_signed() -> Result<PemIdentity, Failure> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    let made = made.map_err(|error| Failure::Run(format!("a certificate for the origin: {error}")))?;
+    let (chain, key) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes());
+    Ok(PemIdentity { chain, key })
+}
+
+impl Scenario {
+    /// wrk knows HTTP/1.1 only.
+    fn is_spoken_by(&self, generator: &str) -> bool {
+        generator != "wrk" || self.protocol == HttpVersion::Http1
+    }
+
+    fn plan(&self, target: &Address) -> Plan {
+        let mut plan = Plan::closed_loop(target.clone(), &target.to_string(), "/", self.connections, ROUND);
+        plan.protocol = self.protocol;
+        plan.depth = self.streams;
+        plan.tls = self.tls.then(|| TlsPlan {
+            server_name: "localhost".into(),
+            trust: Trust::Anybody,
+            identity: None,
+            resumes: false,
+            versions: (TlsVersion::Tls12, TlsVersion::Tls13),
+        });
+        plan
+    }
+
+    /// The command line of another generator.
+    fn command(&self, generator: &str, target: &Address) -> Vec<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        let (connections, seconds) = (self.connections.to_string(), ROUND.as_secs().to_string());
+        let url = format!("{scheme}://{target}/");
+        let words: Vec<&str> = match (generator, self.protocol) {
+            ("wrk", _) => vec!["wrk", "-t1", "-c", &connections, "-d", &seconds, &url],
+            (_, HttpVersion::Http1) => {
+                vec!["h2load", "--h1", "-t1", "-c", &connections, "-D", &seconds, &url]
+            }
+            (_, HttpVersion::Http2) => {
+                let streams = self.streams.to_string();
+                let words = ["h2load", "-t1", "-c", &connections, "-m", &streams, "-D", &seconds, &url];
+                return words.map(str::to_owned).into();
+            }
+        };
+        words.into_iter().map(str::to_owned).collect()
+    }
+}
+
+impl Contender {
+    fn print(&self) {
+        let (rate, least, most) = self.median(|round| round.per_second);
+        let (cpu, cheapest, dearest) = self.median(|round| round.cpu_us_per_request);
         println!(
             "{:<9} {:>30} {:>28} {:>14.0}/s",
-            contender.name,
+            self.name,
             format!("{rate:.0} ({least:.0} to {most:.0})"),
             format!("{cpu:.2} ({cheapest:.2} to {dearest:.2})"),
             1e6 / cpu
         );
     }
-    println!(
-        "\nWhere the origin's CPU was the limit, the rates are alike and the CPU per request tells them apart."
-    );
-    for name in ["wrk", "h2load"] {
-        if !contenders.iter().any(|contender| contender.name == name) {
-            println!("{name} is not installed.");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
 
-impl Contender {
     /// Median, least and most.
     fn median(&self, value: impl Fn(&Round) -> f64) -> (f64, f64, f64) {
         let mut values: Vec<f64> = self.rounds.iter().map(value).collect();
@@ -100,8 +191,13 @@ impl Contender {
     }
 }
 
-fn own_round(target: &Address, driver: DriverKind, cpu: usize) -> Result<Round, Failure> {
-    let plan = Plan::closed_loop(target.clone(), &target.to_string(), "/", CONNECTIONS, ROUND);
+fn own_round(
+    scenario: &Scenario,
+    target: &Address,
+    driver: DriverKind,
+    cpu: usize,
+) -> Result<Round, Failure> {
+    let plan = scenario.plan(target);
     let placement = Placement { driver, cpus: vec![Some(cpu)] };
     let report = load::run(&plan, &placement, &Arc::new(Control::new(1)))
         .map_err(|error| Failure::Run(error.to_string()))?;
@@ -112,17 +208,11 @@ fn own_round(target: &Address, driver: DriverKind, cpu: usize) -> Result<Round, 
     Ok(Round { per_second: report.rate(), cpu_us_per_request })
 }
 
-fn foreign_round(name: &str, target: &Address, cpu: usize) -> Result<Round, Failure> {
-    let (connections, seconds) = (CONNECTIONS.to_string(), ROUND.as_secs().to_string());
-    let url = format!("http://{target}/");
-    let arguments: Vec<&str> = match name {
-        "wrk" => vec!["wrk", "-t1", "-c", &connections, "-d", &seconds, &url],
-        _ => vec!["h2load", "--h1", "-t1", "-c", &connections, "-D", &seconds, &url],
-    };
+fn foreign_round(name: &str, scenario: &Scenario, target: &Address, cpu: usize) -> Result<Round, Failure> {
     let fail = |reason: String| Failure::Run(format!("{name}: {reason}"));
     let child = Command::new("taskset")
         .args(["-c", &cpu.to_string()])
-        .args(arguments)
+        .args(scenario.command(name, target))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
