@@ -48,13 +48,13 @@ WORKLOADS = [
     Workload("tls-handshakes", "TLS: full handshakes", ["-k", "-c", "16", "--handshakes"], variant="tls"),
     Workload("tls-64k", "TLS: 64 KiB responses", ["-k", "-c", "32"], variant="tls", path="/bytes/65536", quick=False),
     Workload("tls-1m", "TLS: 1 MiB responses", ["-k", "-c", "8"], variant="tls", path="/bytes/1048576"),
-    Workload("h2-32", "h2 over TLS: 4 connections, 32 streams", h2(4, 32, "-k"), variant="tls"),
+    Workload("h2-32", "h2 over TLS: 16 connections, 32 streams", h2(16, 32, "-k"), variant="tls"),
     Workload("h2-4", "h2 over TLS: 16 connections, 4 streams", h2(16, 4, "-k"), variant="tls", quick=False),
     Workload("h2-1", "h2 over TLS: 64 connections, 1 stream", h2(64, 1, "-k"), variant="tls", quick=False),
-    Workload("h2c-32", "h2c: 4 connections, 32 streams", h2(4, 32), variant="h2c"),
+    Workload("h2c-32", "h2c: 16 connections, 32 streams", h2(16, 32), variant="h2c"),
     Workload("h2c-4", "h2c: 16 connections, 4 streams", h2(16, 4), variant="h2c", quick=False),
     Workload("h2c-1", "h2c: 64 connections, 1 stream", h2(64, 1), variant="h2c"),
-    Workload("grpc", "gRPC-like, h2c to h2c: 4 connections, 32 streams", ["-c", "4", "-s", "32", *CALL], variant="grpc"),
+    Workload("grpc", "gRPC-like, h2c to h2c: 16 connections, 32 streams", ["-c", "16", "-s", "32", *CALL], variant="grpc"),
 ]
 
 
