@@ -15,10 +15,13 @@ mod retired;
 mod signals;
 mod startup;
 mod stats_options;
+mod traffic;
 mod worker;
 mod worker_listeners;
 mod workers;
 
-pub use configuration::Configuration;
+pub use command::{AddressId, Command, ListenerCommand, ListenerId};
+pub use configuration::{Configuration, ListenerCompiler, Slots};
 pub use demo::demo;
 pub use startup::{serve, validate};
+pub use traffic::Traffic;

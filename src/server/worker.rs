@@ -16,7 +16,7 @@ use crate::tls;
 use crate::upstream::ClusterManager;
 
 use super::command::{Command, Report};
-use super::worker_listeners::WorkerListeners;
+use super::traffic::Traffic;
 
 /// How often a worker that is about to end looks whether its last connection has gone. The wait is
 /// bounded by the drain time, which the control thread keeps.
@@ -73,15 +73,14 @@ async fn run(setup: WorkerSetup, mut commands: Mailbox<Command>) {
     let clusters = ClusterManager::new(setup.index);
     let context = Rc::new(WorkerContext::new(setup.index, clusters, Arc::clone(&setup.server)));
     io::spawn(access_log::flush_periodically(setup.access_log_flush_interval));
-    let listeners = WorkerListeners::new(Rc::clone(&context));
-    let mut worker = Worker { setup, context, listeners, exit_when_idle: false };
+    let mut worker = Worker { setup, traffic: Traffic::new(context), exit_when_idle: false };
     loop {
         let command = worker.next_command(&mut commands).await;
         match command {
             None | Some(Command::Exit) => break,
             Some(command) => worker.obey(command),
         }
-        if worker.exit_when_idle && worker.listeners.is_idle() {
+        if worker.exit_when_idle && worker.traffic.connections() == 0 {
             break;
         }
     }
@@ -90,8 +89,7 @@ async fn run(setup: WorkerSetup, mut commands: Mailbox<Command>) {
 
 struct Worker {
     setup: WorkerSetup,
-    context: Rc<WorkerContext>,
-    listeners: WorkerListeners,
+    traffic: Traffic,
     exit_when_idle: bool,
 }
 
@@ -114,18 +112,12 @@ impl Worker {
 
     fn obey(&mut self, command: Command) {
         let began = Instant::now();
-        match command {
-            Command::Cluster(command) => io::with_rng(|rng| self.context.clusters.apply(command, rng)),
-            Command::Listener(command) => self.listeners.apply(command),
-            Command::SetRoutes { slot, routes } => self.context.routes.set(slot, routes),
-            Command::RemoveRoutes { slot } => self.context.routes.remove(slot),
-            Command::StopListeners { inbound_only } => self.listeners.stop(inbound_only),
-            Command::DrainConnections { inbound_only } => self.listeners.drain(inbound_only),
+        match self.traffic.obey(command) {
             // Its time is the disk's, and the flushes of an ending worker are many.
-            Command::FlushAccessLogs => return access_log::flush_thread(),
-            Command::Acknowledge { order } => (self.setup.report)(Report::Acknowledged { order }),
-            Command::ExitWhenIdle => self.exit_when_idle = true,
-            Command::Exit => {}
+            Some(Command::FlushAccessLogs) => return access_log::flush_thread(),
+            Some(Command::Acknowledge { order }) => (self.setup.report)(Report::Acknowledged { order }),
+            Some(Command::ExitWhenIdle) => self.exit_when_idle = true,
+            _ => {}
         }
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.setup.stats.command_time_us.record(took_us);

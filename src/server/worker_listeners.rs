@@ -1,6 +1,6 @@
 //! The listeners of one worker, and the sockets that it accepts on: follows the control thread's commands.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::stats::groups::ListenerWorkerStats;
 
 use super::command::{AddressId, ListenerCommand, ListenerId};
 
-/// All versions of listeners that serve or drain here.
+/// All versions of listeners that serve or drain here. In order, so that a simulated world is the same each time.
 pub struct WorkerListeners {
     context: Rc<WorkerContext>,
-    listeners: HashMap<ListenerId, Rc<ActiveListener>>,
-    addresses: HashMap<AddressId, Rc<AcceptTarget>>,
+    listeners: BTreeMap<ListenerId, Rc<ActiveListener>>,
+    addresses: BTreeMap<AddressId, Rc<AcceptTarget>>,
 }
 
 impl WorkerListeners {
     /// None yet.
     pub fn new(context: Rc<WorkerContext>) -> WorkerListeners {
-        WorkerListeners { context, listeners: HashMap::new(), addresses: HashMap::new() }
+        WorkerListeners { context, listeners: BTreeMap::new(), addresses: BTreeMap::new() }
     }
 
     /// Carries out a command.
@@ -71,9 +71,17 @@ impl WorkerListeners {
         chosen.for_each(|listener| listener.drain.raise(DrainLevel::CloseIdle));
     }
 
-    /// Whether no connection is left.
-    pub fn is_idle(&self) -> bool {
-        self.listeners.values().all(|listener| listener.drain.connections() == 0)
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.listeners.values().map(|listener| listener.drain.connections()).sum()
+    }
+
+    /// Accepts on a socket of this worker.
+    pub fn accept(&mut self, address: AddressId, socket: io::Listener, listener: ListenerId) {
+        let Some(listener) = self.listeners.get(&listener) else { return };
+        let target = AcceptTarget::new(Rc::clone(listener));
+        io::spawn(listener::serve(Rc::clone(&target), socket, Rc::clone(&self.context)));
+        self.addresses.insert(address, target);
     }
 
     fn add(
@@ -91,14 +99,10 @@ impl WorkerListeners {
         self.listeners.insert(id, listener);
     }
 
-    fn open(&mut self, address: AddressId, socket: OwnedFd, listener: ListenerId) {
-        let Some(listener) = self.listeners.get(&listener) else { return };
+    fn open(&mut self, address: AddressId, socket: OwnedFd, id: ListenerId) {
+        let Some(listener) = self.listeners.get(&id) else { return };
         match io::Listener::from_fd(socket) {
-            Ok(socket) => {
-                let target = AcceptTarget::new(Rc::clone(listener));
-                io::spawn(listener::serve(Rc::clone(&target), socket, Rc::clone(&self.context)));
-                self.addresses.insert(address, target);
-            }
+            Ok(socket) => self.accept(address, socket, id),
             Err(error) => {
                 let name = &listener.compiled.config.name;
                 log_error!(Listener, "listener '{name}': cannot accept: {error}");

@@ -108,14 +108,15 @@ impl Cluster {
     /// Takes over a newer host set. Hosts that stay keep their connections.
     pub fn update_hosts(&self, host_set: Arc<HostSet>, rng: &mut Rng) {
         let mut state = self.state.borrow_mut();
-        let mut known: HashMap<*const HostShared, Rc<Host>> =
-            state.hosts.drain(..).map(|host| (Arc::as_ptr(host.shared()), host)).collect();
+        let before = std::mem::take(&mut state.hosts);
+        let mut known: HashMap<*const HostShared, &Rc<Host>> =
+            before.iter().map(|host| (Arc::as_ptr(host.shared()), host)).collect();
         let mut is_change = false;
         for entry in host_set.hosts() {
             let host = match known.remove(&Arc::as_ptr(&entry.shared)) {
                 Some(host) => {
                     host.update(entry);
-                    host
+                    Rc::clone(host)
                 }
                 None => {
                     is_change = true;
@@ -134,7 +135,9 @@ impl Cluster {
                 false => Vec::new(),
             };
         drop(state);
-        known.into_values().for_each(|host| host.remove());
+        // In the order in which they stood, so that a simulated world is the same each time.
+        let is_gone = |host: &&Rc<Host>| known.contains_key(&Arc::as_ptr(host.shared()));
+        before.iter().filter(is_gone).for_each(|host| host.remove());
         to_close.iter().for_each(|host| host.close_idle());
     }
 

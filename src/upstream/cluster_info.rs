@@ -17,7 +17,7 @@ use crate::stats::groups::{
     CircuitBreakerRemainingStats, CircuitBreakerStats, ClusterBalancerStats, ClusterTrafficStats,
     EndpointMatchStats, Http1CodecStats, Http2CodecStats,
 };
-use crate::stats::{ResponseCodeStats, StatSource};
+use crate::stats::{ResponseCodeStats, Scope, StatSource};
 use crate::transport::UpstreamTls;
 
 /// A cluster as all threads see it.
@@ -47,6 +47,8 @@ pub struct ClusterInfo {
     pub high_watermark_bytes: usize,
     /// A connection was made for a request, ever.
     had_traffic: AtomicBool,
+    /// Keeps its statistics: requests on a cluster that was removed go on counting in them.
+    _scope: Scope,
 }
 
 /// The statistics `cluster.<name>.`.
@@ -71,16 +73,16 @@ const PRIORITIES: [(RoutingPriority, &str); 2] =
     [(RoutingPriority::Default, "default"), (RoutingPriority::High, "high")];
 
 impl ClusterInfo {
-    /// Prepares a cluster; registers its statistics.
-    pub fn new(config: Arc<config::Cluster>, runtime: &Runtime, source: &impl StatSource) -> ClusterInfo {
+    /// Prepares a cluster; registers its statistics, which go with it.
+    pub fn new(config: Arc<config::Cluster>, runtime: &Runtime, scope: &Scope) -> ClusterInfo {
         let prefix = format!("cluster.{}.", config.stat_name());
         ClusterInfo {
             name: config.name.as_str().into(),
-            stats: ClusterStats::register(&config, &prefix, source),
+            stats: ClusterStats::register(&config, &prefix, scope),
             breakers: BreakerShared::new(&config.circuit_breakers),
             balancer: balancer_options(&config, runtime),
             socket_options: socket_options(&config),
-            tls: config.transport_socket.tls().map(|tls| UpstreamTls::new(tls, &prefix, source)),
+            tls: config.transport_socket.tls().map(|tls| UpstreamTls::new(tls, &prefix, scope)),
             h1_settings: H1Settings {
                 max_head_bytes: config.common_http.max_response_headers_kb.saturating_mul(1024),
                 max_header_count: config.common_http.max_headers_count,
@@ -106,6 +108,7 @@ impl ClusterInfo {
                 bytes => bytes as usize,
             },
             had_traffic: AtomicBool::new(false),
+            _scope: scope.clone(),
             config,
         }
     }

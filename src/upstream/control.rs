@@ -23,7 +23,7 @@ use crate::base::rng::Rng;
 use crate::config::Runtime;
 use crate::config::cluster::{self as config, DiscoveryType, DnsOptions};
 use crate::stats::groups::{ClusterManagerStats, ClusterMembershipStats};
-use crate::stats::{Counter, Registry, Scope};
+use crate::stats::{Counter, Registry};
 
 mod endpoints;
 mod warming;
@@ -79,7 +79,6 @@ struct Controlled {
     state: Mutex<State>,
     /// Names that were not resolved once, or the load assignment that has not come.
     unresolved: watch::Sender<usize>,
-    _scope: Scope,
 }
 
 struct State {
@@ -194,7 +193,6 @@ impl ClusterControl {
             cluster_updated: self.stats.cluster_updated,
             unresolved: watch::Sender::new(unresolved),
             state: Mutex::new(State { targets, hosts: Arc::default(), tasks: Vec::new() }),
-            _scope: scope,
         });
         cluster.health.report_to(&cluster);
         cluster.take_over(hosts);

@@ -71,7 +71,8 @@ impl World {
         let targets = Targets::new(&config.load_assignment, &config.discovery);
         let template = HostTemplate { workers: 1, ..HostTemplate::default() };
         let hosts = targets.host_set(&HostSet::default(), &template);
-        let info = Arc::new(ClusterInfo::new(Arc::new(config), &Runtime::default(), &self.registry));
+        let scope = self.registry.scope();
+        let info = Arc::new(ClusterInfo::new(Arc::new(config), &Runtime::default(), &scope));
         io::with_rng(|rng| Cluster::new(info, hosts, 0, rng))
     }
 

@@ -1,17 +1,23 @@
 //! Simulated clients: send requests in every manner, and check what comes back.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringway::base::clock::Instant;
 use ringway::base::rng::Rng;
 use ringway::io::{self, Socket, SocketOptions, sim};
 
+use super::line::Line;
 use super::plan::{Kind, Plan, random_len, request_body, response_body};
 use super::wire::{Framing, Peer, ReadError, within, write_body};
 use super::world::World;
 
 /// What the filter `buffer` of the configuration takes.
 const BUFFER_BYTES: usize = 50_000;
+
+/// What the proxy says if a cluster has no host that may be used.
+const NO_HOST: &[u8] = b"no healthy upstream";
 
 /// How a client behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +37,24 @@ pub struct Sent {
     pub route: &'static str,
     pub body_len: usize,
     pub plan: Plan,
+    /// When the client began to send it.
+    pub began: Cell<Instant>,
+    /// The client wants the connection to end with it.
+    pub asks_to_close: Cell<bool>,
 }
 
 /// What came for it.
 pub struct Answer {
     pub status: u16,
+    /// When its head came.
+    pub at: Instant,
     pub id: Option<u64>,
+    /// The version of the route table that the request had when it came to the origin.
+    pub seen_version: Option<u64>,
+    /// The one that the response has.
+    pub version: Option<u64>,
+    /// Names the filter chain.
+    pub server: Option<String>,
     pub body: Vec<u8>,
     pub end: Result<(), ReadError>,
     pub says_close: bool,
@@ -57,8 +75,10 @@ async fn connection(world: &World, rng: &mut Rng) {
         1 => Manner::Vanishing,
         _ => Manner::Steady,
     };
-    sim::set_link(&world.proxy, world.random_link(rng));
-    let mut socket = Socket::connect(&world.proxy, &SocketOptions::default());
+    let address = world.any_address(rng);
+    sim::set_link(address, world.random_link(rng));
+    let line = Line::new(address, manner);
+    let mut socket = Socket::connect(address, &SocketOptions::default());
     match within(super::wire::HANG, socket.connected()).await {
         Some(Ok(())) => {}
         Some(Err(_)) if world.is_stopped() => return,
@@ -81,7 +101,7 @@ async fn connection(world: &World, rng: &mut Rng) {
             peer.pause = Duration::from_millis(rng.below(40));
         }
         for request in &requests {
-            if !receive(world, &mut peer, request, manner).await {
+            if !receive(world, &mut peer, request, &line).await {
                 return;
             }
         }
@@ -92,7 +112,7 @@ async fn connection(world: &World, rng: &mut Rng) {
             if is_last && manner == Manner::Vanishing {
                 return vanish(peer, rng).await;
             }
-            if !receive(world, &mut peer, request, manner).await {
+            if !receive(world, &mut peer, request, &line).await {
                 return;
             }
             if rng.below(3) == 0 {
@@ -140,12 +160,15 @@ impl Sent {
             "/h2/retry",
         ];
         let route = routes[rng.below(routes.len() as u64) as usize];
-        Sent { id: world.next_id(), method, route, body_len, plan: Plan::random(rng) }
+        let (began, asks_to_close) = (Cell::default(), Cell::default());
+        Sent { id: world.next_id(), method, route, body_len, plan: Plan::random(rng), began, asks_to_close }
     }
 
     /// Sends it at once or in two parts with a pause between them.
     async fn write(&self, socket: &mut Socket, close: bool, rng: &mut Rng) {
-        let Sent { id, method, route, body_len, plan } = self;
+        let Sent { id, method, route, body_len, plan, .. } = self;
+        self.began.set(io::now());
+        self.asks_to_close.set(close);
         sim::note(format_args!("client: {id} {method} {route} {body_len} bytes, {plan:?}"));
         let mut head = format!("{method} {route} HTTP/1.1\r\nhost: sim\r\nx-id: {id}\r\n");
         head += &format!("x-body: {body_len}\r\nx-plan: {}\r\n", plan.encode());
@@ -185,44 +208,45 @@ impl Sent {
     }
 
     /// Sending it again can do no harm and is possible: nothing of the origin's making shall show.
-    fn is_safe(&self) -> bool {
+    pub fn is_safe(&self) -> bool {
         self.body_len == 0 && matches!(self.method, "GET" | "HEAD" | "DELETE")
     }
 }
 
 /// Reads the response to `request` and judges it. False if the connection is over.
-async fn receive(world: &World, peer: &mut Peer, request: &Sent, manner: Manner) -> bool {
+async fn receive(world: &World, peer: &mut Peer, request: &Sent, line: &Line) -> bool {
     let id = request.id;
     let answer = match read_answer(peer, request).await {
         Ok(answer) => answer,
         Err(error) => {
-            let is_excused = world.is_draining() || manner == Manner::Slow;
-            if error == ReadError::Hangs || !is_excused {
+            if error == ReadError::Hangs || !line.may_break(world) {
                 world.violation(format_args!("request {id}: no response: {error:?}"));
             }
             return false;
         }
     };
     sim::note(format_args!("client: {id} got {} {:?}", answer.status, answer.end));
-    judge(world, request, &answer, manner);
+    judge(world, request, &answer, line);
+    line.judge_close(world, request, &answer);
     answer.end.is_ok() && !answer.says_close
 }
 
 /// What has come for a request must be an answer to it.
-pub fn judge(world: &World, request: &Sent, answer: &Answer, manner: Manner) {
+pub fn judge(world: &World, request: &Sent, answer: &Answer, line: &Line) {
     let id = request.id;
     world.count(answer.status);
+    line.judge(world, request, answer);
     match answer.id {
         Some(other) if other != id => {
             world.violation(format_args!("request {id} got the response to {other}"));
         }
-        Some(_) => judge_planned(world, request, answer, manner),
-        None => judge_local(world, request, answer),
+        Some(_) => judge_planned(world, request, answer, line),
+        None => judge_local(world, request, answer, line),
     }
 }
 
 /// A response of the origin's.
-fn judge_planned(world: &World, request: &Sent, answer: &Answer, manner: Manner) {
+fn judge_planned(world: &World, request: &Sent, answer: &Answer, line: &Line) {
     let Sent { id, plan, .. } = request;
     if request.is_too_large() {
         world.violation(format_args!("request {id} passed although it is too large"));
@@ -243,7 +267,7 @@ fn judge_planned(world: &World, request: &Sent, answer: &Answer, manner: Manner)
                 world.violation(format_args!("request {id}: a wrong body, broken off"));
             }
             // A request that waited long for its turn can run into its timeout in the middle of a response.
-            let is_excused = plan.kind.breaks_off() || manner == Manner::Slow || request.route == "/limited";
+            let is_excused = plan.kind.breaks_off() || line.may_break(world) || request.route == "/limited";
             if !is_excused || matches!(error, ReadError::Hangs | ReadError::Malformed(_)) {
                 world.violation(format_args!("request {id}: a response that breaks off: {error:?}"));
             }
@@ -252,14 +276,22 @@ fn judge_planned(world: &World, request: &Sent, answer: &Answer, manner: Manner)
 }
 
 /// A response of the proxy's own.
-fn judge_local(world: &World, request: &Sent, answer: &Answer) {
+fn judge_local(world: &World, request: &Sent, answer: &Answer, line: &Line) {
     let Sent { id, plan, .. } = request;
     let status = answer.status;
-    if let Err(error) = answer.end {
+    if let Err(error) = answer.end
+        && !line.may_break(world)
+    {
         world.violation(format_args!("request {id}: a local reply that breaks off: {error:?}"));
     }
     if request.is_too_large() && status == 413 {
         return;
+    }
+    if explains(world, request, answer) {
+        return;
+    }
+    if answer.body == NO_HOST {
+        return world.violation(format_args!("request {id}: there were hosts all the time"));
     }
     if !matches!(status, 502..=504) {
         return world.violation(format_args!("request {id}: unexpected local reply {status}"));
@@ -276,6 +308,17 @@ fn judge_local(world: &World, request: &Sent, answer: &Answer) {
     }
 }
 
+/// Whether what was configured at that time explains the reply.
+fn explains(world: &World, request: &Sent, answer: &Answer) -> bool {
+    let Some(history) = world.history() else { return false };
+    match answer.status {
+        // Without a route the buffer filter takes what it takes by default.
+        404 | 413 => history.had_no_route(request.route, request.began.get(), answer.at),
+        503 => history.had_no_host(request.route, request.began.get(), answer.at),
+        _ => false,
+    }
+}
+
 async fn read_answer(peer: &mut Peer, request: &Sent) -> Result<Answer, ReadError> {
     loop {
         let head = peer.head().await?;
@@ -288,9 +331,30 @@ async fn read_answer(peer: &mut Peer, request: &Sent) -> Result<Answer, ReadErro
             continue;
         }
         let is_bodyless = request.method == "HEAD" || matches!(status, 204 | 304);
-        let mut body = Vec::new();
-        let framing = head.framing().unwrap_or(Framing::UntilClose);
-        let end = if is_bodyless { Ok(()) } else { peer.body(framing, &mut body).await };
-        return Ok(Answer { status, id: head.number("x-id"), body, end, says_close: head.says_close() });
+        let mut answer = Answer::new(status, io::now(), |name| head.get(name));
+        answer.says_close = head.says_close();
+        if !is_bodyless {
+            let framing = head.framing().unwrap_or(Framing::UntilClose);
+            answer.end = peer.body(framing, &mut answer.body).await;
+        }
+        return Ok(answer);
+    }
+}
+
+impl Answer {
+    /// One whose head came at `at`; there is no body yet.
+    pub fn new<'h>(status: u16, at: Instant, header: impl Fn(&str) -> Option<&'h str>) -> Answer {
+        let number = |name: &str| header(name).and_then(|value| value.parse().ok());
+        Answer {
+            status,
+            at,
+            id: number("x-id"),
+            seen_version: number("x-seen-version"),
+            version: number("x-version"),
+            server: header("server").map(str::to_owned),
+            body: Vec::new(),
+            end: Ok(()),
+            says_close: false,
+        }
     }
 }

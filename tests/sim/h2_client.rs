@@ -3,12 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringway::base::clock::Instant;
 use ringway::base::rng::Rng;
 use ringway::io::{self, Socket, SocketOptions, sim};
 use ringway_test_support::h2::{Endpoint, Incoming, error_code, setting};
 
 use super::client::{Answer, Manner, Sent, judge};
 use super::h2_peer::H2Peer;
+use super::line::Line;
 use super::plan::request_body;
 use super::wire::{HANG, ReadError, within};
 use super::world::World;
@@ -19,6 +21,8 @@ struct Open {
     stream: u32,
     body: Vec<u8>,
     written: usize,
+    /// When the response's head was seen.
+    answered: Option<Instant>,
     /// The client resets it after so many further turns.
     reset_in: Option<u64>,
 }
@@ -38,8 +42,10 @@ async fn connection(world: &World, rng: &mut Rng) {
         2 => Manner::Vanishing,
         _ => Manner::Steady,
     };
-    sim::set_link(&world.proxy, world.random_link(rng));
-    let mut socket = Socket::connect(&world.proxy, &SocketOptions::default());
+    let address = world.any_address(rng);
+    sim::set_link(address, world.random_link(rng));
+    let line = Line::new(address, manner);
+    let mut socket = Socket::connect(address, &SocketOptions::default());
     match within(HANG, socket.connected()).await {
         Some(Ok(())) => {}
         Some(Err(_)) if world.is_stopped() => return,
@@ -86,8 +92,12 @@ async fn connection(world: &World, rng: &mut Rng) {
             Err(ReadError::Malformed(what)) => return world.violation(format_args!("malformed: {what}")),
             Err(_) => true,
         };
+        for one in open.iter_mut().filter(|one| one.answered.is_none()) {
+            let answer = peer.endpoint.streams.get(&one.stream);
+            one.answered = answer.filter(|answer| !answer.head.is_empty()).map(|_| io::now());
+        }
         reset_some(&mut peer, &mut open);
-        open.retain(|one| !finish(world, &peer, one, manner, is_over));
+        open.retain(|one| !finish(world, &peer, one, &line, is_over));
         if is_over {
             return;
         }
@@ -107,7 +117,8 @@ async fn connection(world: &World, rng: &mut Rng) {
 }
 
 fn begin(peer: &mut H2Peer, sent: Sent, rng: &mut Rng) -> Open {
-    let Sent { id, method, route, body_len, plan } = &sent;
+    let Sent { id, method, route, body_len, plan, began, .. } = &sent;
+    began.set(io::now());
     sim::note(format_args!("h2 client: {id} {method} {route} {body_len} bytes, {plan:?}"));
     let (id_text, len_text, plan_text) = (id.to_string(), body_len.to_string(), plan.encode());
     let mut fields = vec![
@@ -127,7 +138,7 @@ fn begin(peer: &mut H2Peer, sent: Sent, rng: &mut Rng) -> Open {
     let stream = peer.endpoint.open(&fields, is_bodyless);
     let body = request_body(*id, *body_len);
     let reset_in = (rng.below(12) == 0).then(|| rng.below(6));
-    Open { written: 0, body, stream, reset_in, sent }
+    Open { written: 0, answered: None, body, stream, reset_in, sent }
 }
 
 /// Resets the streams whose time has come.
@@ -147,7 +158,7 @@ fn reset_some(peer: &mut H2Peer, open: &mut Vec<Open>) {
 }
 
 /// Judges a stream that is over; false if it is not.
-fn finish(world: &World, peer: &H2Peer, one: &Open, manner: Manner, is_over: bool) -> bool {
+fn finish(world: &World, peer: &H2Peer, one: &Open, line: &Line, is_over: bool) -> bool {
     let empty = Incoming::default();
     let answer = peer.endpoint.streams.get(&one.stream).unwrap_or(&empty);
     if !answer.is_over() && !is_over {
@@ -157,7 +168,7 @@ fn finish(world: &World, peer: &H2Peer, one: &Open, manner: Manner, is_over: boo
     if answer.head.is_empty() {
         // A stream beyond the last that GOAWAY names was never looked at.
         let is_ignored = peer.endpoint.goaway.is_some_and(|goaway| goaway.last_stream < one.stream);
-        if !is_ignored && !world.is_draining() && manner != Manner::Slow {
+        if !is_ignored && !line.may_break(world) {
             let goaway = peer.endpoint.goaway;
             world.violation(format_args!("request {id}: no response: {answer:?}, {goaway:?}"));
         }
@@ -169,9 +180,11 @@ fn finish(world: &World, peer: &H2Peer, one: &Open, manner: Manner, is_over: boo
         Incoming { reset: Some(_), .. } => Err(ReadError::Reset),
         _ => Err(ReadError::Ended),
     };
-    let id = answer.header("x-id").and_then(|id| id.parse().ok());
-    let answer = Answer { status: answer.status(), id, body: answer.body.clone(), end, says_close: false };
-    judge(world, &one.sent, &answer, manner);
+    let at = one.answered.unwrap_or_else(io::now);
+    let header = |name: &str| answer.header(name);
+    let answer = Answer { body: answer.body.clone(), end, ..Answer::new(answer.status(), at, header) };
+    judge(world, &one.sent, &answer, line);
+    line.judge_goaway(world, &one.sent, peer.endpoint.goaway.is_some());
     true
 }
 

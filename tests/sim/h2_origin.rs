@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A response on its way.
 struct Response {
     id: u64,
+    /// The version of the route table that the request had.
+    version: Option<String>,
     plan: Plan,
     kind: Kind,
     /// When the next part goes.
@@ -32,22 +34,24 @@ struct Response {
 }
 
 /// Serves connections until the listener is dropped with the task.
-pub async fn serve(world: Rc<World>, mut listener: Listener) {
+pub async fn serve(world: Rc<World>, mut listener: Listener, name: String) {
+    let name: Rc<str> = name.into();
     while let Ok(socket) = listener.accept().await {
-        let world = Rc::clone(&world);
+        let (world, name) = (Rc::clone(&world), Rc::clone(&name));
         io::spawn(async move {
             let mut rng = Rng::from_seed(io::random_u64());
             let settings = [
                 (setting::INITIAL_WINDOW_SIZE, [1_000, 65_535, 200_000][rng.below(3) as usize]),
                 (setting::MAX_CONCURRENT_STREAMS, [2, 100][rng.below(2) as usize]),
             ];
-            connection(&world, H2Peer::new(socket, Endpoint::server(&settings)), &mut rng).await;
+            connection(&world, H2Peer::new(socket, Endpoint::server(&settings)), &name, &mut rng).await;
         });
     }
 }
 
-async fn connection(world: &World, mut peer: H2Peer, rng: &mut Rng) {
+async fn connection(world: &World, mut peer: H2Peer, name: &str, rng: &mut Rng) {
     let mut responses: BTreeMap<u32, Response> = BTreeMap::new();
+    let mut newest = 0;
     let mut refuses_from = u32::MAX;
     let mut quiet_since = io::now();
     loop {
@@ -59,6 +63,7 @@ async fn connection(world: &World, mut peer: H2Peer, rng: &mut Rng) {
             Ok(false) => {}
             Err(_) => return,
         }
+        check_arrivals(world, &peer.endpoint, &mut newest, name);
         begin(world, &mut peer, &mut responses, &mut refuses_from, rng);
         responses.retain(|stream, response| {
             let is_gone = peer.endpoint.streams.get(stream).is_none_or(|request| request.reset.is_some());
@@ -83,6 +88,17 @@ async fn connection(world: &World, mut peer: H2Peer, rng: &mut Rng) {
             }
         }
         peer.flush();
+    }
+}
+
+/// Checks the requests that are new since the stream `newest`.
+fn check_arrivals(world: &World, endpoint: &Endpoint, newest: &mut u32, name: &str) {
+    for (stream, request) in endpoint.streams.range(*newest + 1..) {
+        let number = |name: &str| request.header(name).and_then(|value| value.parse::<u64>().ok());
+        let Some(id) = number("x-id") else { continue };
+        *newest = *stream;
+        let route = request.header(":path").unwrap_or_default();
+        world.check_arrival(id, (route, number("x-version")), name);
     }
 }
 
@@ -144,7 +160,8 @@ impl Response {
             matches!(kind, Kind::ResetInBody | Kind::CloseInBody | Kind::StallInBody) && !is_bodyless;
         let breaks_at = breaks.then(|| rng.below(body.len() as u64) as usize);
         let due = io::now() + Duration::from_micros(rng.below(20_000));
-        Response { id, plan, kind, due, has_head: false, body, written: 0, breaks_at }
+        let version = request.header("x-version").map(str::to_owned);
+        Response { id, version, plan, kind, due, has_head: false, body, written: 0, breaks_at }
     }
 }
 
@@ -182,6 +199,9 @@ fn advance(
         let (status, id, len) =
             (response.plan.status.to_string(), response.id.to_string(), response.plan.len.to_string());
         let mut fields = vec![(":status", &*status), ("x-id", &*id)];
+        if let Some(version) = &response.version {
+            fields.push(("x-seen-version", version));
+        }
         if !response.plan.chunked && response.plan.status != 204 {
             fields.push(("content-length", &*len));
         }

@@ -2,17 +2,28 @@
 //! and origins, on a simulated network. Each seed is a world; what must hold in all of them is in
 //! `world`, `client` and `origin`.
 //!
-//! `SIM_SEED=n` runs one seed and prints what happens, `SIM_SEEDS=n` changes their number,
+//! In other worlds configuration changes all the time (`push_world`); what it may not do is in `history` and `line`.
+//!
+//! `SIM_SEED=n` runs one seed (of the test that is named) and prints what happens, `SIM_SEEDS=n` changes their number,
 //! `SIM_FIRST=n` where they begin.
 
 mod client;
+mod control;
 mod h2_client;
 mod h2_origin;
 mod h2_peer;
+mod history;
 mod idle_close;
+mod line;
+mod listener_pushes;
 mod origin;
 mod plan;
 mod proxy;
+mod push;
+mod push_world;
+mod route_pushes;
+mod templates;
+mod timeline;
 mod wire;
 mod world;
 
@@ -22,6 +33,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proxy::Proxy;
+use push_world::PushWorlds;
 use world::{Outcome, run};
 
 const SEEDS: u64 = 500;
@@ -32,11 +44,10 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
-fn no_world_breaks_a_promise() {
+/// Runs many worlds, each made by `run` from what `prepare` gives each thread.
+fn run_seeds<P>(prepare: impl Fn() -> P + Sync, run: impl Fn(&P, u64, bool) -> Outcome + Sync) {
     if let Some(seed) = variable("SIM_SEED") {
-        let Outcome { violations, statuses, events, virtual_time, .. } =
-            run(&Rc::new(Proxy::compile()), seed, true);
+        let Outcome { violations, statuses, events, virtual_time, .. } = run(&prepare(), seed, true);
         eprintln!("seed {seed}: {events} events in {virtual_time:?}, responses {statuses:?}");
         assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
         return;
@@ -50,13 +61,13 @@ fn no_world_breaks_a_promise() {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let proxy = Rc::new(Proxy::compile());
+                let prepared = prepare();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end || failures.lock().expect("not poisoned").len() >= FAILURES_MAX {
                         return;
                     }
-                    let outcome = run(&proxy, seed, false);
+                    let outcome = run(&prepared, seed, false);
                     if !outcome.violations.is_empty() {
                         failures.lock().expect("not poisoned").push((seed, outcome.violations));
                     }
@@ -77,9 +88,27 @@ fn no_world_breaks_a_promise() {
 }
 
 #[test]
+fn no_world_breaks_a_promise() {
+    run_seeds(|| Rc::new(Proxy::compile()), run);
+}
+
+#[test]
+fn no_push_breaks_a_promise() {
+    run_seeds(PushWorlds::prepare, PushWorlds::run);
+}
+
+#[test]
 fn a_seed_gives_the_same_world_again() {
     let proxy = Rc::new(Proxy::compile());
     let hashes: Vec<_> = [11, 12, 11, 12].map(|seed| run(&proxy, seed, false).trace_hash).into();
+    assert_eq!(hashes[..2], hashes[2..]);
+    assert_ne!(hashes[0], hashes[1]);
+}
+
+#[test]
+fn a_seed_gives_the_same_pushes_again() {
+    let worlds = PushWorlds::prepare();
+    let hashes: Vec<_> = [11, 12, 11, 12].map(|seed| worlds.run(seed, false).trace_hash).into();
     assert_eq!(hashes[..2], hashes[2..]);
     assert_ne!(hashes[0], hashes[1]);
 }

@@ -11,14 +11,15 @@ use super::wire::{Framing, Head, Peer, within, write_body};
 use super::world::World;
 
 /// Serves connections until the listener is dropped with the task.
-pub async fn serve(world: Rc<World>, mut listener: Listener) {
+pub async fn serve(world: Rc<World>, mut listener: Listener, name: String) {
+    let name: Rc<str> = name.into();
     while let Ok(socket) = listener.accept().await {
-        let world = Rc::clone(&world);
-        io::spawn(async move { connection(&world, Peer::new(socket)).await });
+        let (world, name) = (Rc::clone(&world), Rc::clone(&name));
+        io::spawn(async move { connection(&world, Peer::new(socket), &name).await });
     }
 }
 
-async fn connection(world: &World, mut peer: Peer) {
+async fn connection(world: &World, mut peer: Peer, name: &str) {
     let mut rng = Rng::from_seed(io::random_u64());
     // A connection that is closed at once never was one.
     let mut least_patience = 50;
@@ -33,6 +34,10 @@ async fn connection(world: &World, mut peer: Peer) {
             return if patience > 300 && rng.below(4) == 0 { peer.socket.reset() } else { drop(peer) };
         };
         let Ok(head) = head else { return };
+        if let Some(id) = head.number("x-id") {
+            let route = head.first_line.split(' ').nth(1).unwrap_or_default();
+            world.check_arrival(id, (route, head.number("x-version")), name);
+        }
         match exchange(world, peer, &head, &mut rng).await {
             Some(open) => peer = open,
             None => return,
@@ -139,6 +144,9 @@ async fn answer(socket: &mut Socket, request: &Head, id: u64, plan: Plan, kind: 
         (_, false) => Framing::Length(plan.len),
     };
     let mut head = format!("HTTP/1.1 {} Planned\r\nx-id: {id}\r\n", plan.status);
+    if let Some(version) = request.get("x-version") {
+        head += &format!("x-seen-version: {version}\r\n");
+    }
     match framing {
         _ if plan.status == 204 => {}
         Framing::Length(len) => head += &format!("content-length: {len}\r\n"),

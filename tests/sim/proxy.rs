@@ -11,7 +11,7 @@ use ringway::listener::{self, AcceptTarget, ActiveListener, CompiledListener};
 use ringway::server::Configuration;
 use ringway::stats::groups::ListenerWorkerStats;
 use ringway::stats::{Registry, install_shard};
-use ringway::upstream::breaker::ResourceKind;
+use ringway::upstream::breaker::{BreakerShared, ResourceKind};
 use ringway::upstream::discovery::SystemResolver;
 use ringway::upstream::{ClusterControl, ClusterManager};
 
@@ -68,40 +68,49 @@ impl Proxy {
 
     /// Gauges of what is active, and circuit breakers, that are not back at zero.
     pub fn leftovers(&self) -> Vec<String> {
-        let snapshot = self.registry.snapshot(|name| name.contains("_active"));
-        let gauges = snapshot.gauges.iter().filter(|gauge| gauge.value != 0);
-        let mut found: Vec<_> = gauges.map(|gauge| format!("{} is {}", gauge.name, gauge.value)).collect();
+        let mut found = gauges_in_use(&self.registry);
         for status in self.clusters.statuses() {
-            let breaker = status.info.breakers.priority(Default::default());
-            let kinds = [
-                ResourceKind::Connections,
-                ResourceKind::PendingRequests,
-                ResourceKind::Requests,
-                ResourceKind::Retries,
-            ];
-            for kind in kinds.into_iter().filter(|kind| breaker.in_use(*kind) != 0) {
-                found.push(format!("{}: {} {kind:?} in use", status.info.name, breaker.in_use(kind)));
-            }
+            found.extend(breakers_in_use(&status.info.name, &status.info.breakers));
         }
-        found.extend(self.unbalanced());
+        found.extend(unbalanced(&self.registry));
         found
     }
+}
 
-    /// Connections that were counted when they began and not, or twice, when they ended.
-    fn unbalanced(&self) -> Vec<String> {
-        let pairs = [
-            ("http.sim.", "downstream_cx"),
-            ("listener.10.0.0.1_80.", "downstream_cx"),
-            ("cluster.origins.", "upstream_cx"),
-            ("cluster.limited.", "upstream_cx"),
-            ("cluster.h2_origins.", "upstream_cx"),
-        ];
-        let unbalanced = |(prefix, what): (&str, &str)| {
-            let of = |suffix: &str| self.registry.counter_value(&format!("{prefix}{what}_{suffix}"));
-            let (begun, ended) = (of("total"), of("destroy"));
-            let is_right = begun.is_some() && begun == ended;
-            (!is_right).then(|| format!("{prefix}{what}: {begun:?} begun, {ended:?} ended"))
-        };
-        pairs.into_iter().filter_map(unbalanced).collect()
-    }
+/// Gauges of what is active that are not at zero.
+pub fn gauges_in_use(registry: &Registry) -> Vec<String> {
+    let snapshot = registry.snapshot(|name| name.contains("_active"));
+    let gauges = snapshot.gauges.iter().filter(|gauge| gauge.value != 0);
+    gauges.map(|gauge| format!("{} is {}", gauge.name, gauge.value)).collect()
+}
+
+/// What a cluster's circuit breakers count as in use.
+pub fn breakers_in_use(cluster: &str, breakers: &BreakerShared) -> Vec<String> {
+    let breaker = breakers.priority(Default::default());
+    let kinds = [
+        ResourceKind::Connections,
+        ResourceKind::PendingRequests,
+        ResourceKind::Requests,
+        ResourceKind::Retries,
+    ];
+    let in_use = kinds.into_iter().filter(|kind| breaker.in_use(*kind) != 0);
+    in_use.map(|kind| format!("{cluster}: {} {kind:?} in use", breaker.in_use(kind))).collect()
+}
+
+/// Connections that were counted when they began and not, or twice, when they ended.
+pub fn unbalanced(registry: &Registry) -> Vec<String> {
+    let pairs = [
+        ("http.sim.", "downstream_cx"),
+        ("listener.10.0.0.1_80.", "downstream_cx"),
+        ("cluster.origins.", "upstream_cx"),
+        ("cluster.limited.", "upstream_cx"),
+        ("cluster.h2_origins.", "upstream_cx"),
+    ];
+    let unbalanced = |(prefix, what): (&str, &str)| {
+        let of = |suffix: &str| registry.counter_value(&format!("{prefix}{what}_{suffix}"));
+        let (begun, ended) = (of("total"), of("destroy"));
+        let is_right = begun.is_some() && begun == ended;
+        (!is_right).then(|| format!("{prefix}{what}: {begun:?} begun, {ended:?} ended"))
+    };
+    pairs.into_iter().filter_map(unbalanced).collect()
 }

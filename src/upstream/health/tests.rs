@@ -56,7 +56,7 @@ impl World {
         let mut cluster = cluster_config(DiscoveryType::Static, addresses);
         cluster.health_check = Some(check.clone());
         let hosts = host_set(&cluster.load_assignment, &HostSet::default());
-        let info = Arc::new(ClusterInfo::new(Arc::new(cluster), &Runtime::default(), &registry));
+        let info = Arc::new(ClusterInfo::new(Arc::new(cluster), &Runtime::default(), &registry.scope()));
         let lines = Arc::new(Lines::default());
         let checker = HealthChecker::new(CheckerOptions {
             config: check,
