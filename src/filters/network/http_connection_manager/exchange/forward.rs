@@ -60,6 +60,11 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
             if let Next::Done = self.attempt(&mut forwarding, &mut replay).await? {
                 return Ok(());
             }
+            // It may have been replaced or removed meanwhile.
+            match self.around.worker.clusters.get(&forwarding.cluster.info().name) {
+                Some(cluster) => forwarding.cluster = cluster,
+                None => return Err(self.no_host(&forwarding)),
+            }
         }
     }
 
