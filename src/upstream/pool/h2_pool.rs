@@ -98,11 +98,16 @@ impl H2Pool {
     /// A connection stands.
     pub(super) fn on_connected(self: &Rc<Self>, connection: &Rc<H2Connection>) {
         self.connecting.set(self.connecting.get() - 1);
-        if self.host.upgrade().is_none_or(|host| host.is_removed()) {
+        let is_removed = self.host.upgrade().is_none_or(|host| host.is_removed());
+        if is_removed && self.pending.len() == 0 {
             return connection.close(CloseCause::Local);
         }
         self.ready.borrow_mut().push(Rc::clone(connection));
         self.serve_pending();
+        // Those that wait were sent to the host before it was removed.
+        if is_removed {
+            self.drain();
+        }
     }
 
     /// The host, having the choice, has chosen HTTP/1 for a connection: it and all that wait are for the other pool.
