@@ -127,7 +127,7 @@ fn measure<S: Read>(
             })
             .collect();
         let is_steady = |(allocations, sleeps): &&(u64, u64)| {
-            *allocations <= if kind == DriverKind::Ring { (sleeps + 1) * ALLOCATIONS_PER_SLEEP } else { 0 }
+            *allocations <= if kind == DriverKind::Ring { sleeps * ALLOCATIONS_PER_SLEEP } else { 0 }
         };
         let steady = rounds.iter().filter(is_steady).count();
         assert!(
