@@ -138,9 +138,12 @@ fn max_connection_duration(driver: Driver) {
     let http = Http::to_origin(origin.port())
         .hcm("common_http_protocol_options: {max_connection_duration: 0.3s}\ndrain_timeout: 0.2s");
     let proxy = Server::ringway(driver).start(&http.yaml());
-    let mut connection = Connection::open(proxy.address());
-    assert_eq!(Request::get("/").send_on(&mut connection).expect("response").status(), 200);
-    assert!(matches!(takes(280, || connection.end(PATIENCE)), End::Closed(_)));
+    let end = takes(300, || {
+        let mut connection = Connection::open(proxy.address());
+        assert_eq!(Request::get("/").send_on(&mut connection).expect("response").status(), 200);
+        connection.end(PATIENCE)
+    });
+    assert!(matches!(end, End::Closed(_)));
     proxy.await_stat("http.test.downstream_cx_max_duration_reached", 1);
     proxy.stop();
 }
