@@ -74,9 +74,10 @@ async fn attempt(
 ) -> Result<Answer, CallError> {
     let mut timer = Timer::new();
     timer.arm(io::now() + timeout);
+    let name = cluster.info().wanted_name(request);
     let host = io::with_rng(|rng| cluster.pick_host(&HostPick::default(), rng))
         .ok_or(CallError::NoHealthyUpstream)?;
-    let mut check_out = host.check_out(RoutingPriority::Default, request.version);
+    let mut check_out = host.check_out_for(name.as_ref(), RoutingPriority::Default, request.version);
     let mut stream = poll_fn(|cx| {
         if let Poll::Ready(result) = check_out.poll_stream(cx) {
             return Poll::Ready(result.map_err(|failure| CallError::Reset(failure.into())));

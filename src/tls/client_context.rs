@@ -37,6 +37,7 @@ pub struct ClientContext {
     time: Arc<dyn TimeProvider>,
     first_expiry: Option<u64>,
     local_certificate: Option<Arc<LeafFacts>>,
+    expected_name: Option<Arc<str>>,
 }
 
 impl ClientContext {
@@ -70,7 +71,8 @@ impl ClientContext {
             count => Resumption::in_memory_sessions(count as usize)
                 .tls12_resumption(Tls12Resumption::SessionIdOrTickets),
         };
-        Ok(ClientContext { config: Arc::new(config), verifier, time, first_expiry, local_certificate })
+        let config = Arc::new(config);
+        Ok(ClientContext { config, verifier, time, first_expiry, local_certificate, expected_name: None })
     }
 
     /// The same, offering these application protocols. Sessions are shared.
@@ -78,6 +80,17 @@ impl ClientContext {
         let mut config = (*self.config).clone();
         config.alpn_protocols = application_protocols.iter().map(|protocol| protocol.to_vec()).collect();
         ClientContext { config: Arc::new(config), ..self.clone() }
+    }
+
+    /// The same, for servers whose certificate has this name besides all that the rules ask for. It is worth nothing
+    /// without trust: servers are accepted only where there is some. Sessions are shared, and what is resumed is checked.
+    pub fn expecting(&self, name: Arc<str>) -> ClientContext {
+        ClientContext { expected_name: Some(name), ..self.clone() }
+    }
+
+    /// See [`ClientContext::expecting`].
+    pub(super) fn expected_name(&self) -> Option<&Arc<str>> {
+        self.expected_name.as_ref()
     }
 
     /// What the certificate says that is shown to servers which ask for one.

@@ -10,6 +10,9 @@ pub enum PeerRejection {
     /// None of its alternative names matches.
     #[error("verify cert failed: SAN matcher")]
     SubjectAltName,
+    /// None of its alternative names is the one that a request asks for.
+    #[error("verify cert failed: verify SAN list")]
+    ExpectedName,
     /// Neither its hash nor that of its key is in the lists.
     #[error("verify cert failed: cert hash and spki")]
     Hash,
@@ -86,7 +89,9 @@ impl TlsError {
         match self {
             TlsError::Protocol(rustls::Error::NoCertificatesPresented) => FailureKind::NoCertificate,
             TlsError::Protocol(rustls::Error::InvalidCertificate(error)) => match rejection(error) {
-                Some(PeerRejection::SubjectAltName) => FailureKind::SubjectAltName,
+                Some(PeerRejection::SubjectAltName | PeerRejection::ExpectedName) => {
+                    FailureKind::SubjectAltName
+                }
                 Some(PeerRejection::Hash) => FailureKind::Hash,
                 _ => FailureKind::Chain,
             },

@@ -4,9 +4,12 @@
 //! Callbacks run on the session's thread within its call into rustls, so a thread-local note is always about
 //! the session that reads it next.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use rustls::SignatureScheme;
+
+use super::FailureKind;
 
 /// Facts that callbacks learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,8 +20,8 @@ pub(super) struct Notes {
     pub peer_validated: bool,
     /// What happened to the OCSP response, if the client asked for one.
     pub ocsp: Option<OcspOutcome>,
-    /// The peer's chain was not acceptable, but let through as configured.
-    pub tolerated_untrusted: bool,
+    /// What was wrong with the peer, which was let through as configured.
+    pub tolerated: Option<FailureKind>,
     /// Which of its certificates the server has chosen.
     pub chosen: Option<usize>,
 }
@@ -40,7 +43,7 @@ impl Notes {
         self.peer_signature = newer.peer_signature.or(self.peer_signature);
         self.peer_validated |= newer.peer_validated;
         self.ocsp = newer.ocsp.or(self.ocsp);
-        self.tolerated_untrusted |= newer.tolerated_untrusted;
+        self.tolerated = newer.tolerated.or(self.tolerated);
         self.chosen = newer.chosen.or(self.chosen);
     }
 }
@@ -55,12 +58,13 @@ pub(super) struct ClientWishes {
 }
 
 thread_local! {
+    static EXPECTED_NAME: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
     static CLIENT: Cell<ClientWishes> = const { Cell::new(ClientWishes { ocsp: false, tls13: false }) };
     static NOTES: Cell<Notes> = const { Cell::new(Notes {
         peer_signature: None,
         peer_validated: false,
         ocsp: None,
-        tolerated_untrusted: false,
+        tolerated: None,
         chosen: None,
     }) };
 }
@@ -80,6 +84,16 @@ pub(super) fn client() -> ClientWishes {
 /// Tells callbacks what the client wants; holds until it is said anew.
 pub(super) fn set_client(wishes: ClientWishes) {
     CLIENT.set(wishes);
+}
+
+/// Tells callbacks which name the server's certificate must have; holds until it is said anew.
+pub(super) fn set_expected_name(name: Option<&Arc<str>>) {
+    EXPECTED_NAME.with_borrow_mut(|expected| *expected = name.cloned());
+}
+
+/// Which name the server's certificate must have.
+pub(super) fn expected_name() -> Option<Arc<str>> {
+    EXPECTED_NAME.with_borrow(Clone::clone)
 }
 
 /// Takes the notes, leaving none.

@@ -30,6 +30,18 @@ pub enum SubjectAltName<'a> {
     Unknown,
 }
 
+impl SubjectAltName<'_> {
+    /// Whether this is what `expected` says: a DNS name, perhaps by a wildcard, a URI, a mail address, an IP address.
+    pub fn is(&self, expected: &str) -> bool {
+        match self {
+            SubjectAltName::Dns(presented) => dns_name_matches(expected.as_bytes(), presented),
+            SubjectAltName::Uri(text) | SubjectAltName::Email(text) => *text == expected.as_bytes(),
+            SubjectAltName::Ip(address) => expected.parse() == Ok(*address),
+            SubjectAltName::OtherName { .. } | SubjectAltName::Unknown => false,
+        }
+    }
+}
+
 /// Kinds of names that matchers ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SanKind {

@@ -15,10 +15,10 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use webpki::{KeyUsage, RawPublicKeyEntity};
 
 use super::certificate::{Certificate, KeyKind, key_kind};
-use super::notes::note;
+use super::notes::{self, note};
 use super::subject_alt_name::{SanMatcher, SubjectAltName, dns_name_matches};
 use super::trust::{ChainPolicy, TrustStore, certificate_error};
-use super::{Parameters, PeerRejection, sha256};
+use super::{Parameters, PeerRejection, TlsError, sha256};
 
 /// Rules for peers.
 #[derive(Debug, Clone, Default)]
@@ -124,15 +124,20 @@ impl PeerVerifier {
         server_name: Option<&ServerName<'_>>,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let checked = self.check_chain(leaf, intermediates, server_name.is_some(), now);
-        let checked = checked.and_then(|()| self.check_leaf(leaf, server_name));
+        let expected = server_name.and_then(|_| notes::expected_name());
+        let checked = match &self.rules.trust {
+            None if expected.is_some() => Err(PeerRejection::Untrusted.into()),
+            _ => self.check_chain(leaf, intermediates, server_name.is_some(), now),
+        };
+        let checked = checked.and_then(|()| self.check_leaf(leaf, server_name, expected.as_deref()));
         match checked {
             Ok(()) => {
                 note(|notes| notes.peer_validated = !self.rules.is_empty());
                 Ok(())
             }
-            Err(_) if self.rules.accept_untrusted => {
-                note(|notes| notes.tolerated_untrusted = true);
+            Err(error) if self.rules.accept_untrusted => {
+                let kind = TlsError::from(error).failure_kind();
+                note(|notes| notes.tolerated = Some(kind));
                 Ok(())
             }
             Err(error) => Err(error),
@@ -156,9 +161,10 @@ impl PeerVerifier {
         &self,
         der: &CertificateDer<'_>,
         server_name: Option<&ServerName<'_>>,
+        expected: Option<&str>,
     ) -> Result<(), Error> {
         let rules = &self.rules;
-        if rules.is_empty() && !rules.enforce_rsa_key_usage {
+        if rules.is_empty() && !rules.enforce_rsa_key_usage && expected.is_none() {
             return Ok(());
         }
         let leaf = Certificate::parse(der).map_err(|_| CertificateError::BadEncoding)?;
@@ -167,6 +173,11 @@ impl PeerVerifier {
             && !leaf.allows_digital_signature()
         {
             return Err(PeerRejection::KeyUsage.into());
+        }
+        if let Some(expected) = expected
+            && !leaf.subject_alt_names().any(|name| name.is(expected))
+        {
+            return Err(PeerRejection::ExpectedName.into());
         }
         if !self.names_match(&leaf, server_name) {
             return Err(PeerRejection::SubjectAltName.into());

@@ -16,4 +16,4 @@ pub use h2::{H2Link, write_h2_output};
 pub use meter::ByteMeter;
 pub use stream::Stream;
 pub use tap::{Tap, TapClosed};
-pub use tls_factory::{DownstreamTls, OfferedProtocols, UpstreamTls};
+pub use tls_factory::{DownstreamTls, OfferedProtocols, UpstreamTls, WantedPeer};

@@ -38,6 +38,28 @@ pub enum OfferedProtocols {
     Http2OrHttp1,
 }
 
+/// Whom a connection is to be with, as far as requests decide that and not the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedPeer {
+    /// The name to ask for (`auto_sni`).
+    server_name: Option<Arc<str>>,
+    /// A name that the certificate must have (`auto_san_validation`).
+    alt_name: Option<Arc<str>>,
+}
+
+impl WantedPeer {
+    /// The one of this name or address, to be asked for, or to be looked for in the certificate, or both. Addresses
+    /// are not asked for (RFC 6066 3).
+    pub fn new(name: &str, is_asked_for: bool, is_validated: bool) -> WantedPeer {
+        let name: Arc<str> = name.into();
+        let is_asked_for = is_asked_for && name.parse::<IpAddr>().is_err();
+        WantedPeer {
+            server_name: is_asked_for.then(|| Arc::clone(&name)),
+            alt_name: is_validated.then_some(name),
+        }
+    }
+}
+
 /// By what is offered.
 struct ClientContexts([ClientContext; 4]);
 
@@ -123,12 +145,20 @@ impl UpstreamTls {
         hostname: &str,
         address: Option<IpAddr>,
         offered: OfferedProtocols,
+        wanted: &WantedPeer,
     ) -> Stream {
         let stats = Arc::clone(&self.factory.stats);
         match &*self.factory.context.load() {
             Some(contexts) => {
-                let name = self.config.server_name(None, hostname, address);
-                Stream::tls(TlsStream::client(socket, &contexts.0[offered as usize], name, stats))
+                let name = self.config.server_name(wanted.server_name.as_deref(), hostname, address);
+                let context = &contexts.0[offered as usize];
+                match &wanted.alt_name {
+                    None => Stream::tls(TlsStream::client(socket, context, name, stats)),
+                    Some(alt_name) => {
+                        let context = context.expecting(Arc::clone(alt_name));
+                        Stream::tls(TlsStream::client(socket, &context, name, stats))
+                    }
+                }
             }
             None => {
                 self.factory.secrets.upstream_context_secrets_not_ready.inc();

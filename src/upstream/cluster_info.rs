@@ -1,15 +1,18 @@
 //! What all threads know about a cluster: its configuration, its statistics, its circuit breakers.
 //! Immutable but for the atomics inside.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::breaker::{BreakerShared, ResourceKind};
 use super::lb::{BalancerOptions, LbPolicy, LeastRequestChoices};
+use super::peer_name::wanted_name;
 use crate::config::cluster::{self as config, LeastRequestSelection};
 use crate::config::route::RoutingPriority;
 use crate::config::{HeaderKeyFormat, Runtime, SocketOptionValue, SocketState};
+use crate::http::RequestHead;
 use crate::http::h1::{H1Settings, HeaderCase};
 use crate::http::h2::H2Settings;
 use crate::io::{self, Keepalive, RawSocketOption, SocketOptions};
@@ -111,6 +114,13 @@ impl ClusterInfo {
             _scope: scope.clone(),
             config,
         }
+    }
+
+    /// The name that `request` wants its connection to be made for, if requests decide that here; see
+    /// [`super::Host::check_out_for`].
+    pub fn wanted_name(&self, request: &RequestHead) -> Option<Rc<str>> {
+        let auto = self.config.auto_peer_name.as_ref().filter(|_| self.tls.is_some())?;
+        Some(wanted_name(auto, request))
     }
 
     /// A connection is made for a request.

@@ -2,24 +2,26 @@
 //! identity while host sets come and go.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::alarm::Alarms;
-use super::breaker::Breakers;
+use super::breaker::{Breakers, ResourceKind};
 use super::cluster_info::ClusterInfo;
 use super::host_health::HealthFlags;
+use super::host_pools::HostPools;
 use super::host_set::{HostEntry, HostShared};
 use super::host_stats::HostCounters;
 use super::outlier::{Outcome, OutlierRecorder};
-use super::pool::{CheckOut, FailureBell, H2Pool, Pending, Pool, Standing, TcpConnect};
-use crate::config::cluster::{Locality, UpstreamProtocol};
+use super::pool::{CheckOut, FailureBell, TcpConnect};
+use crate::config::cluster::Locality;
 use crate::config::route::RoutingPriority;
 use crate::config::{ProxyProtocolVersion, UpstreamProxyProtocol};
 use crate::http::{HeaderMap, ResponseHead, Version, header};
 use crate::io::{Address, Socket};
 use crate::transport::proxy_protocol::{self, Addresses};
-use crate::transport::{OfferedProtocols, Stream};
+use crate::transport::{OfferedProtocols, Stream, WantedPeer};
 
 /// A host of a cluster, as one worker uses it.
 pub struct Host {
@@ -28,12 +30,10 @@ pub struct Host {
     place: RefCell<HostEntry>,
     pub(super) active_requests: Cell<u32>,
     is_removed: Cell<bool>,
-    /// By priority.
-    pools: [OnceCell<Rc<Pool>>; 2],
-    h2_pools: [OnceCell<Rc<H2Pool>>; 2],
-    /// Where the host chooses the version of HTTP.
-    shared_pending: [OnceCell<Rc<Pending>>; 2],
-    has_chosen_http1: Cell<bool>,
+    /// For requests that give no name.
+    pools: OnceCell<Rc<HostPools>>,
+    /// For those that do.
+    named_pools: RefCell<HashMap<Rc<str>, Rc<HostPools>>>,
     /// Heard by raw connections.
     pub(super) failure_bell: Rc<FailureBell>,
 }
@@ -53,10 +53,8 @@ impl Host {
             place: RefCell::new(entry.clone()),
             active_requests: Cell::new(0),
             is_removed: Cell::new(false),
-            pools: [OnceCell::new(), OnceCell::new()],
-            h2_pools: [OnceCell::new(), OnceCell::new()],
-            shared_pending: [OnceCell::new(), OnceCell::new()],
-            has_chosen_http1: Cell::new(false),
+            pools: OnceCell::new(),
+            named_pools: RefCell::default(),
             failure_bell: Rc::default(),
         })
     }
@@ -125,13 +123,46 @@ impl Host {
     /// another stream), else when one could be made or came back, within the limits of the circuit breakers.
     /// Dropping the future gives up the place in the queue.
     pub fn check_out(self: &Rc<Self>, priority: RoutingPriority, downstream: Version) -> CheckOut {
-        let is_h2 = match self.cluster.info.config.protocol {
-            UpstreamProtocol::Http1 => false,
-            UpstreamProtocol::Http2 => true,
-            UpstreamProtocol::Downstream => downstream >= Version::Http2,
-            UpstreamProtocol::Auto => !self.has_chosen_http1(),
+        self.check_out_for(None, priority, downstream)
+    }
+
+    /// As [`Host::check_out`], on a connection that was made for `name` (see [`ClusterInfo::wanted_name`]).
+    pub fn check_out_for(
+        self: &Rc<Self>,
+        name: Option<&Rc<str>>,
+        priority: RoutingPriority,
+        downstream: Version,
+    ) -> CheckOut {
+        let Some(name) = name else {
+            let new = || HostPools::new(Rc::downgrade(self), Rc::clone(&self.cluster), None);
+            return self.pools.get_or_init(new).check_out(self, priority, downstream);
         };
-        if is_h2 { self.h2_pool(priority).check_out(self) } else { self.pool(priority).check_out(self) }
+        let known = self.named_pools.borrow().get(name).cloned();
+        let pools = known.unwrap_or_else(|| self.add_name(name, priority));
+        let check_out = pools.check_out(self, priority, downstream);
+        // It may have been refused before there was a connection.
+        pools.on_connection_over();
+        check_out
+    }
+
+    /// Pools for a name that has none. Names come from clients: idle connections for others give way where there may
+    /// be no more connections.
+    fn add_name(self: &Rc<Self>, name: &Rc<str>, priority: RoutingPriority) -> Rc<HostPools> {
+        if self.cluster.breakers.try_acquire(priority, ResourceKind::Connections).is_none() {
+            self.all_pools().iter().for_each(|pools| pools.close_idle());
+        }
+        let pools = HostPools::new(Rc::downgrade(self), Rc::clone(&self.cluster), Some(Rc::clone(name)));
+        self.named_pools.borrow_mut().insert(Rc::clone(name), Rc::clone(&pools));
+        pools
+    }
+
+    /// Nothing is left of the connections for a name.
+    pub(super) fn forget(&self, name: &Rc<str>) {
+        self.named_pools.borrow_mut().remove(name);
+    }
+
+    fn all_pools(&self) -> Vec<Rc<HostPools>> {
+        self.pools.get().cloned().into_iter().chain(self.named_pools.borrow().values().cloned()).collect()
     }
 
     /// A connection of its own for raw bytes from `client`, within the limits of the circuit breakers.
@@ -140,7 +171,12 @@ impl Host {
     }
 
     /// Begins a connection: what the cluster's transport socket puts on TCP. `client` as in [`Host::connect_tcp`].
-    pub(super) fn open_stream(&self, offered: OfferedProtocols, client: Option<Addresses>) -> Stream {
+    pub(super) fn open_stream(
+        &self,
+        offered: OfferedProtocols,
+        wanted: &WantedPeer,
+        client: Option<Addresses>,
+    ) -> Stream {
         let info = &self.cluster.info;
         let place = self.place.borrow();
         let mut socket = Socket::connect(&place.address, &info.socket_options);
@@ -151,61 +187,9 @@ impl Host {
             None => Stream::raw(socket),
             Some(tls) => {
                 let ip = place.address.as_ip().map(|address| address.ip());
-                tls.connect(socket, &place.hostname, ip, offered)
+                tls.connect(socket, &place.hostname, ip, offered, wanted)
             }
         }
-    }
-
-    fn pool(self: &Rc<Self>, priority: RoutingPriority) -> &Rc<Pool> {
-        self.pools[usize::from(priority == RoutingPriority::High)].get_or_init(|| {
-            let pending = self.pending(priority);
-            Pool::new(Rc::downgrade(self), Rc::clone(&self.cluster), priority, pending)
-        })
-    }
-
-    fn h2_pool(self: &Rc<Self>, priority: RoutingPriority) -> &Rc<H2Pool> {
-        self.h2_pools[usize::from(priority == RoutingPriority::High)].get_or_init(|| {
-            let pending = self.pending(priority);
-            H2Pool::new(Rc::downgrade(self), Rc::clone(&self.cluster), priority, pending)
-        })
-    }
-
-    /// A queue for a pool: one for both versions of HTTP if the host chooses between them, so that who waits for
-    /// either is served by what comes.
-    fn pending(&self, priority: RoutingPriority) -> Rc<Pending> {
-        let new = || Pending::new(Rc::clone(&self.cluster), priority);
-        match self.cluster.info.config.protocol {
-            UpstreamProtocol::Auto => Rc::clone(
-                self.shared_pending[usize::from(priority == RoutingPriority::High)].get_or_init(new),
-            ),
-            UpstreamProtocol::Http1 | UpstreamProtocol::Http2 | UpstreamProtocol::Downstream => new(),
-        }
-    }
-
-    /// Whether the host, having the choice, has chosen HTTP/1.
-    pub(super) fn has_chosen_http1(&self) -> bool {
-        self.has_chosen_http1.get()
-    }
-
-    /// A connection for HTTP/1 could not be made: the host is given the choice anew, if it ever had it. Where it may
-    /// have been the choice that failed, those who wait are given a connection that has it; says whether they are.
-    pub(super) fn choose_anew(self: &Rc<Self>, priority: RoutingPriority, has_tls_failed: bool) -> bool {
-        if self.cluster.info.config.protocol != UpstreamProtocol::Auto {
-            return false;
-        }
-        let had_chosen = self.has_chosen_http1.replace(false);
-        let pool = self.h2_pool(priority);
-        if had_chosen && has_tls_failed {
-            pool.connect_for_pending();
-        }
-        has_tls_failed && pool.is_connecting()
-    }
-
-    /// The host, having the choice, has chosen HTTP/1 for a connection. Further ones are not given the choice until
-    /// one cannot be made.
-    pub(super) fn speaks_http1(self: &Rc<Self>, priority: RoutingPriority, standing: Standing) {
-        self.has_chosen_http1.set(true);
-        self.pool(priority).adopt(self, standing);
     }
 
     /// Whether the host left the host set: connections are not kept any more.
@@ -222,21 +206,19 @@ impl Host {
     pub(super) fn remove(&self) {
         self.is_removed.set(true);
         self.close_idle();
-        self.h2_pools.iter().filter_map(OnceCell::get).for_each(|pool| pool.drain());
+        self.all_pools().iter().for_each(|pools| pools.drain_h2());
     }
 
     /// The host has failed its health checks: closes the connections that no request uses now, and the others
     /// after their exchange. Raw ones end at once if the cluster wants that.
     pub(super) fn drain(&self) {
         self.failure_bell.ring();
-        self.pools.iter().filter_map(OnceCell::get).for_each(|pool| pool.drain());
-        self.h2_pools.iter().filter_map(OnceCell::get).for_each(|pool| pool.drain());
+        self.all_pools().iter().for_each(|pools| pools.drain());
     }
 
     /// Closes the connections that no request uses.
     pub(super) fn close_idle(&self) {
-        self.pools.iter().filter_map(OnceCell::get).for_each(|pool| pool.close_idle());
-        self.h2_pools.iter().filter_map(OnceCell::get).for_each(|pool| pool.close_idle());
+        self.all_pools().iter().for_each(|pools| pools.close_idle());
     }
 }
 

@@ -20,8 +20,10 @@ mod control;
 mod event_log;
 mod host;
 mod host_health;
+mod host_pools;
 mod host_set;
 mod host_stats;
+mod peer_name;
 mod pool;
 mod reset;
 #[cfg(test)]

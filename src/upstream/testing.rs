@@ -45,6 +45,7 @@ pub fn cluster_config(discovery: DiscoveryType, addresses: &[Address]) -> config
         http1: Http1Options::default(),
         http2: Http2Options::client(),
         protocol: config::UpstreamProtocol::Http1,
+        auto_peer_name: None,
         tcp_keepalive: None,
         bind: BindConfig::default(),
         health_check: None,

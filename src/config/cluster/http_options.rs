@@ -26,12 +26,25 @@ pub enum UpstreamProtocol {
     Auto,
 }
 
+/// Requests decide whom their connections are with (`upstream_http_protocol_options`): the host that they are for, or
+/// what a header of theirs says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoPeerName {
+    /// Servers are asked for that name.
+    pub sni: bool,
+    /// Their certificates must have it.
+    pub san_validation: bool,
+    /// The header that says it, if it is there and not empty.
+    pub header: Option<String>,
+}
+
 /// HTTP options of a cluster.
 pub(super) struct HttpOptions {
     pub(super) common: CommonHttpOptions,
     pub(super) http1: Http1Options,
     pub(super) http2: Http2Options,
     pub(super) protocol: UpstreamProtocol,
+    pub(super) auto_peer_name: Option<AutoPeerName>,
 }
 
 /// The messages that say what is spoken, and where they stand.
@@ -41,6 +54,7 @@ struct Source {
     http1: Option<core::Http1ProtocolOptions>,
     http2: Option<core::Http2ProtocolOptions>,
     protocol: UpstreamProtocol,
+    upstream: Option<core::UpstreamHttpProtocolOptions>,
     /// Of the message that has the options of all versions.
     path: FieldPath,
     /// Of the message that has those of one version.
@@ -79,6 +93,7 @@ impl HttpOptions {
             http1: Http1Options::from_proto(&http1, &http1_path, context),
             http2: Http2Options::from_proto(&http2, Http2Options::client(), &http2_path, context),
             protocol: source.protocol,
+            auto_peer_name: auto_peer_name(&source.upstream.unwrap_or_default(), &source.path, context),
         }
     }
 }
@@ -90,6 +105,7 @@ impl Source {
             common: cluster.common_http_protocol_options,
             http1: cluster.http_protocol_options.clone(),
             http2: cluster.http2_protocol_options.clone(),
+            upstream: cluster.upstream_http_protocol_options.clone(),
             protocol: if cluster.protocol_selection == selects as i32 {
                 UpstreamProtocol::Downstream
             } else if cluster.http2_protocol_options.is_some() {
@@ -110,8 +126,9 @@ impl Source {
         use proto::http_protocol_options::UpstreamProtocolOptions as Options;
         use proto::http_protocol_options::explicit_http_config::ProtocolConfig;
         let common = options.common_http_protocol_options;
+        let upstream = options.upstream_http_protocol_options.clone();
         let mut source =
-            Source { common, path: path.clone(), version_path: path.clone(), ..Source::default() };
+            Source { common, upstream, path: path.clone(), version_path: path.clone(), ..Source::default() };
         let mut refuse = |path: &FieldPath, message: &str| context.error(path, message);
         match &options.upstream_protocol_options {
             Some(Options::ExplicitHttpConfig(explicit)) => {
@@ -148,6 +165,20 @@ impl Source {
         }
         source
     }
+}
+
+fn auto_peer_name(
+    options: &core::UpstreamHttpProtocolOptions,
+    path: &FieldPath,
+    context: &mut Context<'_>,
+) -> Option<AutoPeerName> {
+    let path = path.field("upstream_http_protocol_options").field("override_auto_sni_header");
+    let header = match options.override_auto_sni_header.as_str() {
+        "" => None,
+        name => Some(context.header_name(name, &path)),
+    };
+    let (sni, san_validation) = (options.auto_sni, options.auto_san_validation);
+    (sni || san_validation).then_some(AutoPeerName { sni, san_validation, header })
 }
 
 /// The extension's message and where it stands.

@@ -12,7 +12,7 @@ mod outlier_detection;
 pub use circuit_breakers::{CircuitBreakers, RetryBudget, Thresholds};
 pub use discovery::{DiscoveryType, DnsLookupFamily, DnsOptions, EdsOptions};
 pub use health_check::{HealthCheck, HealthCheckIntervals, HealthChecker, HttpHealthCheck, TcpHealthCheck};
-pub use http_options::UpstreamProtocol;
+pub use http_options::{AutoPeerName, UpstreamProtocol};
 pub use lb_policy::{CommonLbConfig, LbPolicy, LeastRequestSelection};
 pub use load_assignment::{
     Endpoint, EndpointHealthCheck, HealthStatus, LoadAssignment, Locality, LocalityEndpoints,
@@ -65,6 +65,8 @@ pub struct Cluster {
     pub http2: Http2Options,
     /// Which of them is spoken.
     pub protocol: UpstreamProtocol,
+    /// What requests decide of whom their connections are with; none if they do not.
+    pub auto_peer_name: Option<AutoPeerName>,
     /// Keep-alive of connections.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// How hosts are asked whether they can serve; none does not ask.
@@ -99,7 +101,7 @@ impl Cluster {
     /// Converts a cluster.
     pub fn from_proto(proto: &cluster::Cluster, path: &FieldPath, context: &mut Context<'_>) -> Cluster {
         let discovery = DiscoveryType::from_proto(proto, path, context);
-        let HttpOptions { common: common_http, http1, http2, protocol } =
+        let HttpOptions { common: common_http, http1, http2, protocol, auto_peer_name } =
             HttpOptions::from_proto(proto, path, context);
         let load_assignment = proto.load_assignment.clone().unwrap_or_default();
         let breakers = proto.circuit_breakers.clone().unwrap_or_default();
@@ -149,6 +151,7 @@ impl Cluster {
             http1,
             http2,
             protocol,
+            auto_peer_name,
             tcp_keepalive: connection.tcp_keepalive.as_ref().map(TcpKeepalive::from_proto),
             health_check: HealthCheck::from_cluster(proto, path, context),
             outlier_detection: proto.outlier_detection.as_ref().map(|detection| {

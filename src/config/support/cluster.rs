@@ -189,9 +189,11 @@ pub(super) const TABLE: &[MessageSupport] = &[
             "explicit_http_config",
             "use_downstream_protocol_config",
             "auto_config",
+            "upstream_http_protocol_options",
         ],
         &[],
     ),
+    MessageSupport::all("envoy.config.core.v3.UpstreamHttpProtocolOptions"),
     entry(
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
         &["http_protocol_options", "http2_protocol_options"],

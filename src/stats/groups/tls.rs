@@ -63,8 +63,8 @@ impl TlsStatsSet {
         if facts.peer_certificates.is_none() {
             self.stats.no_certificate.inc();
         }
-        if facts.tolerated_untrusted {
-            self.stats.fail_verify_error.inc();
+        if let Some(kind) = facts.tolerated {
+            self.count_failure(kind);
         }
         self.record_ocsp(facts.ocsp);
         self.ciphers.inc(facts.cipher_name());
@@ -79,7 +79,11 @@ impl TlsStatsSet {
 
     /// Counts a session that failed.
     pub fn record_failure(&self, error: &TlsError) {
-        match error.failure_kind() {
+        self.count_failure(error.failure_kind());
+    }
+
+    fn count_failure(&self, kind: FailureKind) {
+        match kind {
             FailureKind::NoCertificate => self.stats.fail_verify_no_cert.inc(),
             FailureKind::Chain => self.stats.fail_verify_error.inc(),
             FailureKind::SubjectAltName => self.stats.fail_verify_san.inc(),

@@ -7,7 +7,7 @@ use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, SignatureSchem
 
 use crate::tls::notes::{Notes, OcspOutcome};
 use crate::tls::parameters::{cipher_name, group_name, signature_scheme_name};
-use crate::tls::{LeafFacts, PeerCertificates, TlsVersion};
+use crate::tls::{FailureKind, LeafFacts, PeerCertificates, TlsVersion};
 
 /// What a handshake has settled; the same for the whole connection.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ pub struct HandshakeFacts {
     pub peer_signature_scheme: Option<SignatureScheme>,
     /// Whether the peer's certificate was checked and found good.
     pub peer_validated: bool,
-    /// The peer's chain was not acceptable; that was tolerated as configured (`ACCEPT_UNTRUSTED`).
-    pub tolerated_untrusted: bool,
+    /// What was wrong with the peer, and tolerated as configured (`ACCEPT_UNTRUSTED`).
+    pub tolerated: Option<FailureKind>,
     /// What happened to the OCSP response, if the client asked for one.
     pub ocsp: Option<OcspOutcome>,
     /// What our own certificate says, if there is one to show.
@@ -52,7 +52,7 @@ impl HandshakeFacts {
             peer_certificates: peer.map(Rc::new),
             peer_signature_scheme: None,
             peer_validated: false,
-            tolerated_untrusted: false,
+            tolerated: None,
             ocsp: None,
             local_certificate: None,
         })
@@ -62,7 +62,7 @@ impl HandshakeFacts {
     pub(super) fn add_notes(&mut self, notes: Notes) {
         self.peer_signature_scheme = notes.peer_signature;
         self.peer_validated = notes.peer_validated;
-        self.tolerated_untrusted = notes.tolerated_untrusted;
+        self.tolerated = notes.tolerated;
         self.ocsp = notes.ocsp;
     }
 

@@ -304,6 +304,7 @@ impl Session {
         // What callbacks noted for another session is not about this one.
         notes::take();
         notes::set_client(stage.client);
+        notes::set_expected_name(stage.context.expected_name());
         let progress = stage.connection.process(&mut self.incoming, &mut self.plaintext, out);
         stage.notes.merge(notes::take());
         let progress = progress.inspect_err(|_| self.failed_ocsp = stage.notes.ocsp)?;
@@ -410,6 +411,13 @@ impl Context {
         match self {
             Context::Client(context, _) => context.local_certificate(),
             Context::Server(context) => context.local_certificate(chosen?),
+        }
+    }
+
+    fn expected_name(&self) -> Option<&Arc<str>> {
+        match self {
+            Context::Client(context, _) => context.expected_name(),
+            Context::Server(_) => None,
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) fn next_connection_id() -> u64 {
 impl Connection {
     /// Begins to connect; the pool is told when that has succeeded or failed.
     pub fn open(host: &Host, pool: &Rc<Pool>, permit: Permit) {
-        let stream = host.open_stream(OfferedProtocols::Http1, None);
+        let stream = host.open_stream(OfferedProtocols::Http1, &pool.wanted(), None);
         account::count_opened(&host.cluster, host.counters());
         let connection = Connection::new(host, pool, stream, io::now(), permit);
         io::spawn(connection.live());

@@ -64,7 +64,7 @@ impl H2Connection {
     pub fn open(host: &Host, pool: &Rc<H2Pool>, permit: Permit) {
         let cluster = Rc::clone(&host.cluster);
         account::count_opened(&cluster, host.counters());
-        let stream = host.open_stream(offered(&cluster), None);
+        let stream = host.open_stream(offered(&cluster), &pool.wanted(), None);
         let connection = Rc::new(H2Connection {
             id: next_connection_id(),
             pool: Rc::downgrade(pool),

@@ -13,13 +13,17 @@ use super::h2::H2Stream;
 use super::h2_connection::H2Connection;
 use super::pending::Pending;
 use crate::config::route::RoutingPriority;
+use crate::transport::WantedPeer;
 use crate::upstream::breaker::{Permit, ResourceKind};
 use crate::upstream::host::{Host, HostCluster};
+use crate::upstream::host_pools::HostPools;
 use crate::upstream::reset::PoolFailure;
 
 /// The HTTP/2 connections of one worker to one host for one priority.
 pub(in crate::upstream) struct H2Pool {
     host: Weak<Host>,
+    /// Those that this pool belongs to.
+    siblings: Weak<HostPools>,
     cluster: Rc<HostCluster>,
     priority: RoutingPriority,
     /// Those that stand and may serve further exchanges, the oldest first.
@@ -34,12 +38,14 @@ impl H2Pool {
     /// `pending` as in [`super::Pool::new`].
     pub(in crate::upstream) fn new(
         host: Weak<Host>,
+        siblings: Weak<HostPools>,
         cluster: Rc<HostCluster>,
         priority: RoutingPriority,
         pending: Rc<Pending>,
     ) -> Rc<H2Pool> {
         Rc::new(H2Pool {
             host,
+            siblings,
             pending,
             cluster,
             priority,
@@ -114,8 +120,8 @@ impl H2Pool {
     pub(super) fn on_http1(&self, standing: Standing) {
         self.connecting.set(self.connecting.get() - 1);
         self.open.set(self.open.get() - 1);
-        if let Some(host) = self.host.upgrade() {
-            host.speaks_http1(self.priority, standing);
+        if let (Some(host), Some(siblings)) = (self.host.upgrade(), self.siblings.upgrade()) {
+            siblings.speaks_http1(&host, self.priority, standing);
         }
     }
 
@@ -124,6 +130,19 @@ impl H2Pool {
         self.connecting.set(self.connecting.get() - 1);
         self.open.set(self.open.get() - 1);
         self.pending.fail_all(failure);
+        if let Some(siblings) = self.siblings.upgrade() {
+            siblings.on_connection_over();
+        }
+    }
+
+    /// Whether there is a connection, or a request that waits for one.
+    pub(in crate::upstream) fn is_in_use(&self) -> bool {
+        self.open.get() > 0 || self.pending.len() > 0
+    }
+
+    /// Whom connections are to be with.
+    pub(super) fn wanted(&self) -> WantedPeer {
+        self.siblings.upgrade().map(|pools| pools.wanted().clone()).unwrap_or_default()
     }
 
     /// An exchange is over, or the host allows more of them.
@@ -143,6 +162,9 @@ impl H2Pool {
     pub(super) fn on_closed(self: &Rc<Self>, connection: &Rc<H2Connection>) {
         self.open.set(self.open.get() - 1);
         self.on_retired(connection);
+        if let Some(siblings) = self.siblings.upgrade() {
+            siblings.on_connection_over();
+        }
     }
 
     fn serve_pending(self: &Rc<Self>) {
@@ -162,7 +184,10 @@ impl H2Pool {
         if is_under_way || self.pending.len() == 0 {
             return;
         }
-        let Some(host) = self.host.upgrade().filter(|host| !host.has_chosen_http1()) else { return };
+        if self.siblings.upgrade().is_none_or(|pools| pools.has_chosen_http1()) {
+            return;
+        }
+        let Some(host) = self.host.upgrade() else { return };
         let permit = match self.try_acquire(ResourceKind::Connections) {
             Some(permit) => permit,
             None => {

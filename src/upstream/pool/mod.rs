@@ -34,12 +34,16 @@ pub(super) use pending::Pending;
 
 use super::breaker::{Permit, ResourceKind};
 use super::host::{Host, HostCluster};
+use super::host_pools::HostPools;
 use super::reset::PoolFailure;
 use crate::config::route::RoutingPriority;
+use crate::transport::WantedPeer;
 
 /// The connections of one worker to one host for one priority.
 pub(super) struct Pool {
     host: Weak<Host>,
+    /// Those that this pool belongs to.
+    siblings: Weak<HostPools>,
     cluster: Rc<HostCluster>,
     priority: RoutingPriority,
     /// The one used last is at the end and is used first: the others can run into their idle timeout.
@@ -56,12 +60,14 @@ impl Pool {
     /// `pending` may be shared with the pool of another version of HTTP, if the host chooses the version.
     pub fn new(
         host: Weak<Host>,
+        siblings: Weak<HostPools>,
         cluster: Rc<HostCluster>,
         priority: RoutingPriority,
         pending: Rc<Pending>,
     ) -> Rc<Pool> {
         Rc::new(Pool {
             host,
+            siblings,
             pending,
             cluster,
             priority,
@@ -175,20 +181,35 @@ impl Pool {
     fn on_connect_failed(&self, failure: &PoolFailure, has_tls_failed: bool) {
         self.connecting.set(self.connecting.get() - 1);
         self.open.set(self.open.get() - 1);
-        if let Some(host) = self.host.upgrade() {
-            // It may speak something else by now.
-            let is_tried_again = host.choose_anew(self.priority, has_tls_failed);
-            if is_tried_again {
-                return;
-            }
+        let siblings = self.siblings.upgrade();
+        // The host may speak something else by now.
+        let is_tried_again =
+            siblings.as_ref().is_some_and(|pools| pools.choose_anew(self.priority, has_tls_failed));
+        if !is_tried_again {
+            self.pending.fail_all(failure);
         }
-        self.pending.fail_all(failure);
+        if let Some(siblings) = siblings {
+            siblings.on_connection_over();
+        }
     }
 
     fn on_closed(self: &Rc<Self>, connection: &Rc<Connection>) {
         self.idle.borrow_mut().retain(|idle| !Rc::ptr_eq(idle, connection));
         self.open.set(self.open.get() - 1);
         self.connect_for_pending();
+        if let Some(siblings) = self.siblings.upgrade() {
+            siblings.on_connection_over();
+        }
+    }
+
+    /// Whether there is a connection, or a request that waits for one.
+    pub fn is_in_use(&self) -> bool {
+        self.open.get() > 0 || self.pending.len() > 0
+    }
+
+    /// Whom connections are to be with.
+    fn wanted(&self) -> WantedPeer {
+        self.siblings.upgrade().map(|pools| pools.wanted().clone()).unwrap_or_default()
     }
 
     /// One connection under way for each request that waits, as far as the limits allow; the first one of

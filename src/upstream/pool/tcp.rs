@@ -14,7 +14,7 @@ use crate::base::clock::Instant;
 use crate::config::route::RoutingPriority;
 use crate::io::{self, Timer};
 use crate::transport::proxy_protocol::Addresses;
-use crate::transport::{OfferedProtocols, Stream};
+use crate::transport::{OfferedProtocols, Stream, WantedPeer};
 use crate::upstream::breaker::{Permit, ResourceKind};
 use crate::upstream::host::Host;
 use crate::upstream::outlier::Outcome;
@@ -66,7 +66,7 @@ impl TcpConnect {
         let mut timer = Timer::new();
         timer.arm(io::now() + host.cluster.info.config.connect_timeout);
         TcpConnect(State::Connecting(Box::new(Connecting {
-            stream: host.open_stream(OfferedProtocols::Nothing, client),
+            stream: host.open_stream(OfferedProtocols::Nothing, &WantedPeer::default(), client),
             timer,
             account: Account::open(host, connection),
             pending: Pending::enter(host, pending),

@@ -24,6 +24,12 @@ fn clusters() -> Vec<(&'static str, u16, String)> {
     let newest = "tls_params: {tls_maximum_protocol_version: TLSv1_3}";
     let auto = "typed_extension_protocol_options:\n  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:\n    \
         \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\n    auto_config: {}";
+    let by_request = |fields: &str, tls: &str| {
+        let options =
+            "explicit_http_config: {http_protocol_options: {}}\n    upstream_http_protocol_options:";
+        format!("{}\n{}", auto.replace("auto_config: {}", &format!("{options} {{{fields}}}")), upstream(tls))
+    };
+    let both = "auto_sni: true, auto_san_validation: true";
     let tls = |fields: &str| upstream(fields);
     vec![
         ("trusted", origins.http, tls(&format!("sni: a.test\n{}", trusting("")))),
@@ -55,6 +61,21 @@ fn clusters() -> Vec<(&'static str, u16, String)> {
         ("new", origins.newest, tls(&format!("common_tls_context: {{{newest}}}"))),
         ("auto", origins.http1, format!("{auto}\n{}", tls(""))),
         ("auto_none", origins.http, format!("{auto}\n{}", tls(""))),
+        ("request_sni", origins.http, by_request("auto_sni: true", &trusting(""))),
+        ("request_san", origins.http, by_request(both, &trusting(""))),
+        ("request_san_wrong", origins.http, by_request(both, &trusting(""))),
+        ("request_san_address", origins.http, by_request(both, &trusting(""))),
+        (
+            "request_san_header",
+            origins.http,
+            by_request(&format!("{both}, override_auto_sni_header: x-sni"), &trusting("")),
+        ),
+        ("request_san_and_matcher", origins.http, by_request(both, &san("nobody.test"))),
+        (
+            "request_san_tolerant",
+            origins.http,
+            by_request(both, &trusting("trust_chain_verification: ACCEPT_UNTRUSTED")),
+        ),
     ]
 }
 
@@ -84,7 +105,14 @@ pub fn config(l4: L4) -> L4 {
 
 /// A request that asks for a cluster, from a client without TLS.
 fn request(cluster: &str) -> Case {
-    let request = format!("GET /{cluster} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+    let host = match cluster {
+        "request_san_wrong" | "request_san_header" | "request_san_tolerant" => "nobody.test",
+        "request_san_address" => "127.0.0.1",
+        "request_san" => "B.test:80",
+        _ => "a.test",
+    };
+    let request =
+        format!("GET /{cluster} HTTP/1.1\r\nHost: {host}\r\nX-Sni: x.wild.test\r\nConnection: close\r\n\r\n");
     case(&format!("upstream: {cluster}")).on("plain_http").any_end().client(move |client: &mut TcpPeer| {
         client.send(&request).await_end(std::time::Duration::from_secs(5));
         let response = client.text();

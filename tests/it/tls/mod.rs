@@ -5,6 +5,7 @@ mod hostile;
 mod mutual;
 mod peers;
 mod upstream;
+mod upstream_names;
 mod upstream_streams;
 
 use std::sync::OnceLock;

@@ -62,7 +62,11 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
             }
             // It may have been replaced or removed meanwhile.
             match self.around.worker.clusters.get(&forwarding.cluster.info().name) {
-                Some(cluster) => forwarding.cluster = cluster,
+                Some(cluster) if Rc::ptr_eq(&cluster, &forwarding.cluster) => {}
+                Some(cluster) => {
+                    forwarding.wanted_name = cluster.info().wanted_name(&self.request);
+                    forwarding.cluster = cluster;
+                }
                 None => return Err(self.no_host(&forwarding)),
             }
         }
@@ -93,7 +97,8 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         let policy = forwarding.action.retry_policy.as_ref();
         self.clock.set_attempt_idle_timeout(policy.and_then(|policy| policy.per_try_idle_timeout));
         let priority = forwarding.action.config.priority;
-        let outcome = match self.check_out_connection(host.check_out(priority, self.request.version)).await? {
+        let check_out = host.check_out_for(forwarding.wanted_name.as_ref(), priority, self.request.version);
+        let outcome = match self.check_out_connection(check_out).await? {
             Ok(stream) => {
                 host.outlier().record(outlier::Outcome::Connected);
                 let attempt = self.encode_request(stream, replay);

@@ -19,6 +19,8 @@ pub(super) struct Forwarding<'a> {
     pub(super) route: MatchedRoute<'a>,
     pub(super) action: &'a ForwardAction,
     pub(super) cluster: Rc<Cluster>,
+    /// The name that its connection is to be made for, if requests decide that.
+    pub(super) wanted_name: Option<Rc<str>>,
     pub(super) retry: Option<RetryState>,
     /// For each attempt.
     pub(super) per_try_timeout: Option<Duration>,
@@ -69,6 +71,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         let forwarding = Forwarding {
             route,
             action,
+            wanted_name: cluster.info().wanted_name(&self.request),
             cluster,
             retry,
             per_try_timeout,
