@@ -131,16 +131,19 @@ pub struct Exchange<'a, D: DownstreamStream> {
 
 impl<'a, D: DownstreamStream> Exchange<'a, D> {
     /// Serves one request. Returns whether the connection may serve another one.
-    pub async fn run(
+    #[expect(clippy::manual_async_fn, reason = "an async function would keep the request's memory twice")]
+    pub fn run(
         around: Surroundings<'a>,
         downstream: &'a mut D,
         clock: &'a mut StreamClock,
         request: Request,
-    ) -> bool {
-        let mut exchange = Exchange::new(around, downstream, clock, &request);
-        exchange.request = request.head;
-        let result = exchange.serve(request.end_stream, request.upgrade, request.expect_continue).await;
-        exchange.finish(result)
+    ) -> impl Future<Output = bool> {
+        async move {
+            let Request { end_stream, upgrade, expect_continue, .. } = request;
+            let mut exchange = Exchange::new(around, downstream, clock, request);
+            let result = exchange.serve(end_stream, upgrade, expect_continue).await;
+            exchange.finish(result)
+        }
     }
 
     /// Answers what is no request at all. The connection ends afterwards.
@@ -151,8 +154,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         request: Request,
         mut reply: LocalReply,
     ) {
-        let mut exchange = Exchange::new(around, downstream, clock, &request);
-        exchange.request = request.head;
+        let mut exchange = Exchange::new(around, downstream, clock, request);
         exchange.filters.clear();
         exchange.encode = Iteration::new(0, 0);
         exchange.request_broken = true;
@@ -167,7 +169,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         around: Surroundings<'a>,
         downstream: &'a mut D,
         clock: &'a mut StreamClock,
-        request: &Request,
+        request: Request,
     ) -> Exchange<'a, D> {
         let stats = around.manager.stats.requests;
         stats.downstream_rq_total.inc();
@@ -186,7 +188,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
             decode: Iteration::new(0, limit),
             encode: Iteration::new(0, limit),
             info,
-            request: RequestHead { headers: HeaderMap::new(), version: Version::Http11 },
+            request: request.head,
             client: None,
             route: None,
             requires_tls: None,
