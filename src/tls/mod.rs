@@ -40,7 +40,7 @@ pub use rustls::pki_types::ServerName;
 pub use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 pub use selector::OcspStaplePolicy;
 pub use server_context::{ContextError, ServerContext, ServerOptions};
-pub use session::{EndOfStream, HandshakeFacts, Session};
+pub use session::{BufferedClient, EndOfStream, HandshakeFacts, Session};
 pub use ticket::{DEFAULT_SESSION_TIMEOUT_S, TICKET_KEY_BYTES, TicketKey};
 pub use trust::{ChainPolicy, TrustError, TrustStore};
 pub use verifier::PeerRules;

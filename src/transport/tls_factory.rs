@@ -13,7 +13,7 @@ use crate::config::tls::{DownstreamTlsContext, UpstreamTlsContext};
 use crate::io::Socket;
 use crate::stats::StatSource;
 use crate::stats::groups::{TlsSocketFactoryStats, TlsStatsSet, set_certificate_expiry};
-use crate::tls::{ClientContext, DefaultTimeProvider, ServerContext, TlsError};
+use crate::tls::{BufferedClient, ClientContext, DefaultTimeProvider, ServerContext, TlsError};
 
 /// TLS of a filter chain.
 pub struct DownstreamTls(Factory<ServerContext>);
@@ -135,6 +135,36 @@ impl UpstreamTls {
     /// Counts a replacement that came with new secrets.
     pub fn count_update(&self) {
         self.factory.secrets.ssl_context_update_by_sds.inc();
+    }
+
+    /// Begins TLS with the host of this name and address for one who is not on the data path, offering `protocols`; if
+    /// there are none, those of the context.
+    ///
+    /// # Errors
+    /// Without a context yet.
+    pub fn begin_buffered(
+        &self,
+        hostname: &str,
+        address: Option<IpAddr>,
+        protocols: &[Vec<u8>],
+    ) -> Result<BufferedClient, TlsError> {
+        let contexts = self.factory.context.load();
+        let Some(contexts) = &*contexts else {
+            self.factory.secrets.upstream_context_secrets_not_ready.inc();
+            return Err(TlsError::SecretsNotReady);
+        };
+        let name = self.config.server_name(None, hostname, address);
+        let context = &contexts.0[OfferedProtocols::Nothing as usize];
+        if protocols.is_empty() {
+            return BufferedClient::new(context, name);
+        }
+        let protocols: Vec<&[u8]> = protocols.iter().map(Vec::as_slice).collect();
+        BufferedClient::new(&context.offering(&protocols), name)
+    }
+
+    /// Where handshakes are counted.
+    pub fn stats(&self) -> &Arc<TlsStatsSet> {
+        &self.factory.stats
     }
 
     /// Begins TLS on a connection to the host of this name and address; it need not stand yet. Without a context yet,

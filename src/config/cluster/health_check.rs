@@ -30,6 +30,8 @@ pub struct HealthCheck {
     pub healthy_threshold: u32,
     /// Keep the connection for the next check. Default true.
     pub reuse_connection: bool,
+    /// Application protocols to offer where connections have TLS; none for those of the cluster.
+    pub application_protocols: Vec<Vec<u8>>,
     /// What a check is.
     pub checker: HealthChecker,
     /// Files that events are appended to.
@@ -112,6 +114,7 @@ impl HealthCheck {
     /// Converts the health check of a cluster, if it has one.
     pub(super) fn from_cluster(
         proto: &cluster::Cluster,
+        is_behind_proxy_header: bool,
         path: &FieldPath,
         context: &mut Context<'_>,
     ) -> Option<HealthCheck> {
@@ -121,8 +124,8 @@ impl HealthCheck {
         }
         let first = proto.health_checks.first()?;
         let path = path.element("health_checks", 0);
-        if proto.transport_socket.is_some() || !proto.transport_socket_matches.is_empty() {
-            context.error(&path, "health checks over a transport socket are not implemented yet");
+        if is_behind_proxy_header {
+            context.error(&path, "health checks of hosts that want a PROXY header are not implemented yet");
         }
         HealthCheck::from_proto(first, &path, context)
     }
@@ -162,6 +165,7 @@ impl HealthCheck {
             unhealthy_threshold: wrapped_or!(proto.unhealthy_threshold, 1),
             healthy_threshold: wrapped_or!(proto.healthy_threshold, 1),
             reuse_connection: wrapped_or!(proto.reuse_connection, true),
+            application_protocols: application_protocols(proto, path, context),
             checker,
             event_log_paths: event_log_paths(proto, path, context),
             always_log_failures: proto.always_log_health_check_failures,
@@ -169,6 +173,21 @@ impl HealthCheck {
             path: path.clone(),
         })
     }
+}
+
+fn application_protocols(
+    proto: &core::HealthCheck,
+    path: &FieldPath,
+    context: &mut Context<'_>,
+) -> Vec<Vec<u8>> {
+    let path = path.field("tls_options");
+    let names = proto.tls_options.iter().flat_map(|options| &options.alpn_protocols);
+    for (i, name) in names.clone().enumerate() {
+        if name.is_empty() || name.len() > usize::from(u8::MAX) {
+            context.error(&path.element("alpn_protocols", i), "a name has 1 to 255 bytes");
+        }
+    }
+    names.map(|name| name.as_bytes().to_vec()).collect()
 }
 
 impl HealthCheckIntervals {

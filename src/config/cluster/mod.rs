@@ -153,7 +153,7 @@ impl Cluster {
             protocol,
             auto_peer_name,
             tcp_keepalive: connection.tcp_keepalive.as_ref().map(TcpKeepalive::from_proto),
-            health_check: HealthCheck::from_cluster(proto, path, context),
+            health_check: HealthCheck::from_cluster(proto, proxy_protocol.is_some(), path, context),
             outlier_detection: proto.outlier_detection.as_ref().map(|detection| {
                 OutlierDetection::from_proto(detection, &path.field("outlier_detection"), context)
             }),

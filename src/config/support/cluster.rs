@@ -114,6 +114,7 @@ pub(super) const TABLE: &[MessageSupport] = &[
             "reuse_connection",
             "http_health_check",
             "tcp_health_check",
+            "tls_options",
             "no_traffic_interval",
             "no_traffic_healthy_interval",
             "unhealthy_interval",
@@ -127,6 +128,7 @@ pub(super) const TABLE: &[MessageSupport] = &[
         // Envoy does not read it: the port stands in the endpoint's health_check_config.
         &["alt_port"],
     ),
+    MessageSupport::all("envoy.config.core.v3.HealthCheck.TlsOptions"),
     MessageSupport::all("envoy.config.core.v3.HealthCheck.Payload"),
     MessageSupport::all("envoy.config.core.v3.HealthCheck.HttpHealthCheck"),
     entry("envoy.config.core.v3.HealthCheck.TcpHealthCheck", &["send", "receive"], &[]),

@@ -129,10 +129,6 @@ fn what_is_not_implemented_is_refused_by_name() {
     refused(&check("grpc_health_check: {}"), "`grpc_health_check` is not supported by Ringway yet");
     refused(&check("custom_health_check: {name: x}"), "`custom_health_check` is not supported");
     refused(
-        &check("tcp_health_check: {}, tls_options: {alpn_protocols: [x]}"),
-        "`tls_options` is not supported",
-    );
-    refused(
         &check("tcp_health_check: {}, transport_socket_match_criteria: {a: b}"),
         "`transport_socket_match_criteria` is not supported",
     );
@@ -144,8 +140,12 @@ fn what_is_not_implemented_is_refused_by_name() {
         "health_checks: [{{{REQUIRED}, tcp_health_check: {{}}}}, {{{REQUIRED}, tcp_health_check: {{}}}}]"
     );
     refused(&two, "health_checks[1]: more than one health check for a cluster is not implemented yet");
-    let tls = format!("transport_socket: {{name: x}}, {}", check("tcp_health_check: {}"));
-    refused(&tls, "health_checks[0]: health checks over a transport socket are not implemented yet");
+    let socket = "transport_socket: {name: x, typed_config: {\"@type\": \
+        type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport, \
+        transport_socket: {name: y, typed_config: {\"@type\": \
+        type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}}";
+    let behind_header = format!("{socket}, {}", check("tcp_health_check: {}"));
+    refused(&behind_header, "health checks of hosts that want a PROXY header are not implemented yet");
 }
 
 #[test]

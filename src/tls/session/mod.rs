@@ -5,6 +5,7 @@
 //! the handshake is bounded, and plaintext is handed on at once. A session never reads a clock and never waits;
 //! deadlines are its owner's.
 
+mod buffered;
 mod facts;
 mod handshake;
 mod record_key;
@@ -13,6 +14,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
+pub use buffered::BufferedClient;
 pub use facts::HandshakeFacts;
 
 use std::rc::Rc;

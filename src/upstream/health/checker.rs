@@ -238,16 +238,18 @@ impl Shared {
         let entry = lock(&host.entry).clone();
         let random = lock(&self.rng).next_u64();
         let reuses_connection = self.config.reuse_connection;
+        let protocols = &self.config.application_protocols;
         self.stats.attempt.inc();
         let checking = async {
             match &self.check {
                 Check::Http(http) => {
                     let connection = &mut connections.http;
-                    http.check(reuses_connection, connection, &entry, &self.info, &self.stats, random).await
+                    let (info, stats) = (&self.info, &self.stats);
+                    http.check(reuses_connection, protocols, connection, &entry, info, stats, random).await
                 }
                 Check::Tcp(tcp) => {
-                    let (address, options) = (&entry.health_check.address, &self.info.socket_options);
-                    tcp::check(tcp, reuses_connection, &mut connections.tcp, address, options).await
+                    let connection = &mut connections.tcp;
+                    tcp::check(tcp, reuses_connection, connection, &self.info, &entry, protocols).await
                 }
             }
         };
@@ -317,7 +319,7 @@ async fn run(shared: Arc<Shared>, host: Arc<SessionHost>) {
         // A host that ends a connection of a TCP check fails at once, as in Envoy.
         while tokio::select! {
             () = sleep(pause) => false,
-            () = tcp::closed(&connections.tcp) => true,
+            () = tcp::closed(&mut connections.tcp) => true,
         } {
             connections.tcp = None;
             pause = shared.conclude(&host, CheckResult::NETWORK_FAILURE);

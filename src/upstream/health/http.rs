@@ -62,16 +62,20 @@ impl HttpCheck {
     pub async fn check(
         &self,
         reuses_connection: bool,
+        protocols: &[Vec<u8>],
         connection: &mut Option<HttpConnection>,
         host: &HostEntry,
         info: &ClusterInfo,
         stats: &HealthCheckStats,
         random: u64,
     ) -> CheckResult {
-        let kept = connection.take().filter(|connection| connection.socket.is_quiet());
+        let mut kept = connection.take();
+        if kept.as_mut().is_some_and(|kept| !kept.socket.is_quiet()) {
+            kept = None;
+        }
         let mut used = match kept {
             Some(connection) => connection,
-            None => match CheckSocket::connect(&host.health_check.address, &info.socket_options).await {
+            None => match CheckSocket::connect(info, host, protocols).await {
                 Ok(socket) => HttpConnection { socket, decoder: ClientDecoder::new(info.h1_settings) },
                 Err(_) => return CheckResult::NETWORK_FAILURE,
             },
@@ -99,7 +103,8 @@ impl HttpCheck {
             .find(|name| !name.is_empty())
             .unwrap_or_default();
         let method = Method::from_bytes(config.method.as_bytes());
-        let mut head = RequestHead::new(method, "http", authority.as_bytes(), config.path.as_bytes());
+        let scheme = if info.tls.is_some() { "https" } else { "http" };
+        let mut head = RequestHead::new(method, scheme, authority.as_bytes(), config.path.as_bytes());
         head.headers.append(header::USER_AGENT, b"Envoy/HC");
         if !self.mutations.is_empty() {
             let stream_info = stream_info(host);

@@ -83,6 +83,7 @@ pub(crate) mod tests {
     pub fn config() -> HealthCheck {
         let seconds = Duration::from_secs;
         HealthCheck {
+            application_protocols: Vec::new(),
             timeout: seconds(1),
             intervals: HealthCheckIntervals {
                 interval: seconds(1),

@@ -4,23 +4,25 @@ use super::judge::CheckResult;
 use super::payload::PayloadMatcher;
 use super::socket::CheckSocket;
 use crate::config::cluster::TcpHealthCheck;
-use crate::io::{Address, SocketOptions};
+use crate::upstream::cluster_info::ClusterInfo;
+use crate::upstream::host_set::HostEntry;
 
 /// Bytes received at a time.
 const BUFFER_BYTES: usize = 4 * 1024;
 
-/// Checks the host at `address` on `connection`, which is made if there is none. A connection that may serve again is
+/// Checks `host` on `connection`, which is made if there is none. A connection that may serve again is
 /// left there.
 pub async fn check(
     config: &TcpHealthCheck,
     reuses_connection: bool,
     connection: &mut Option<CheckSocket>,
-    address: &Address,
-    options: &SocketOptions,
+    info: &ClusterInfo,
+    host: &HostEntry,
+    protocols: &[Vec<u8>],
 ) -> CheckResult {
-    let socket = match connection.take() {
+    let mut socket = match connection.take() {
         Some(socket) => socket,
-        None => match CheckSocket::connect(address, options).await {
+        None => match CheckSocket::connect(info, host, protocols).await {
             Ok(socket) => socket,
             Err(_) => return CheckResult::NETWORK_FAILURE,
         },
@@ -44,7 +46,7 @@ pub async fn check(
 }
 
 /// Waits for the end of a connection that waits for the next check. What comes meanwhile is thrown away.
-pub async fn closed(connection: &Option<CheckSocket>) {
+pub async fn closed(connection: &mut Option<CheckSocket>) {
     let Some(socket) = connection else { return std::future::pending().await };
     let mut buffer = [0; BUFFER_BYTES];
     while !matches!(socket.receive(&mut buffer).await, Ok(0) | Err(_)) {}

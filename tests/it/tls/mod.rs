@@ -1,6 +1,7 @@
 //! TLS on both sides, with clients and origins of plain rustls and with the programs that people use.
 
 mod downstream;
+mod health_checks;
 mod hostile;
 mod mutual;
 mod peers;
