@@ -263,7 +263,8 @@ fn a_host_may_fail_itself(driver: Driver) {
     await_flags(&proxy, "origin", failing.origin.port(), expected);
     // Workers learn of it a moment later than whoever asks the control thread.
     eventually("the good host to serve all", || (bodies(&proxy, 6) == ["good"; 6]).then_some(()));
-    assert_eq!(proxy.stat("cluster.origin.health_check.passive_failure"), 1);
+    // Each response that says so counts, and more than one may have come before the workers knew.
+    assert!(proxy.stat("cluster.origin.health_check.passive_failure") >= 1);
     assert_eq!(proxy.stat("cluster.origin.membership_excluded"), 1);
     let status = proxy.admin_get("/clusters?format=json").json();
     let host = &status["cluster_statuses"][0]["host_statuses"][1]["health_status"];

@@ -142,7 +142,7 @@ fn what_is_not_implemented_is_refused_by_name() {
     refused(&two, "health_checks[1]: more than one health check for a cluster is not implemented yet");
     let socket = "transport_socket: {name: x, typed_config: {\"@type\": \
         type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport, \
-        transport_socket: {name: y, typed_config: {\"@type\": \
+        transport_socket: {name: inner, typed_config: {\"@type\": \
         type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}}";
     let behind_header = format!("{socket}, {}", check("tcp_health_check: {}"));
     refused(&behind_header, "health checks of hosts that want a PROXY header are not implemented yet");
