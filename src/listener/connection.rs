@@ -57,10 +57,21 @@ pub async fn serve_connection(active: Rc<ActiveListener>, socket: Socket, worker
     let served = drain.until_closed(serving).await.flatten();
     drop(account);
     if let Some(meter) = meter {
-        let mut info = served.unwrap_or_else(|| Box::new(StreamInfo::new(info, None, timing())));
+        let mut info = served.unwrap_or_else(|| described(info, timing()));
         (info.bytes_received, info.bytes_sent) = (meter.received(), meter.sent());
         log_end(compiled, &mut info);
     }
+}
+
+/// What is known of a connection whose filter has nothing more to say than what it noted.
+fn described(info: Rc<ConnectionInfo>, timing: Timing) -> Box<StreamInfo> {
+    let protocol = info.protocol.get();
+    let is_broken = info.is_protocol_broken.get();
+    let mut info = Box::new(StreamInfo::new(info, protocol, timing));
+    if is_broken {
+        info.response_flags.insert(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+    }
+    info
 }
 
 /// A connection that a filter chain is to serve.

@@ -1,11 +1,12 @@
 //! Facts about one downstream connection, shared by all its streams.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::http::Version;
 use crate::tls::HandshakeFacts;
 
 /// The address of a peer or of our own end.
@@ -70,6 +71,10 @@ pub struct ConnectionInfo {
     pub termination_details: OnceCell<Arc<str>>,
     /// Why its transport socket failed, if it did.
     pub transport_failure_reason: OnceCell<Arc<str>>,
+    /// The version of HTTP that its first bytes were of; none if they were of none, or have not come.
+    pub protocol: Cell<Option<Version>>,
+    /// The client has broken that protocol, or spoke none.
+    pub is_protocol_broken: Cell<bool>,
 }
 
 impl ConnectionInfo {
@@ -87,6 +92,8 @@ impl ConnectionInfo {
             filter_chain_name: "".into(),
             termination_details: OnceCell::new(),
             transport_failure_reason: OnceCell::new(),
+            protocol: Cell::new(None),
+            is_protocol_broken: Cell::new(false),
         }
     }
 
@@ -98,6 +105,11 @@ impl ConnectionInfo {
     /// The application protocol that the TLS handshake has agreed on (ALPN).
     pub fn negotiated_protocol(&self) -> Option<&[u8]> {
         self.tls.as_ref()?.application_protocol.as_deref()
+    }
+
+    /// Notes which HTTP was understood; the first counts.
+    pub fn note_protocol(&self, version: Version) {
+        self.protocol.set(self.protocol.get().or(Some(version)));
     }
 
     /// Says why the proxy ends the connection; the first reason counts.

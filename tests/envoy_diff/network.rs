@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringway_test_support::TcpPeer;
 use ringway_test_support::l4_config::{L4, access_log, chain, direct_response, network_filter};
 
-use crate::l4::{FORMAT, Group, LOG, Ports, case, logged};
+use crate::l4::{Case, FORMAT, Group, LOG, Ports, case, logged};
 
 /// Long enough for anything that is waited for, short enough to wait for in vain.
 const A_WHILE: Duration = Duration::from_secs(2);
@@ -42,6 +42,26 @@ const PROXIES: &[(&str, &str)] = &[
     ("no_requests", "cluster: no_requests"),
 ];
 
+/// What a listener's own log can tell of HTTP.
+const HTTP_FORMAT: &str = "listener %PROTOCOL% flags=%RESPONSE_FLAGS% code=%RESPONSE_CODE% path=%REQ(:PATH)%";
+
+fn manager() -> String {
+    network_filter(
+        "http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix: test\nroute_config: {virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {prefix: /}, \
+         direct_response: {status: 200}}]}]}\nhttp_filters:\n- name: router\n  typed_config: {\"@type\": \
+         type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}",
+    )
+}
+
+/// A client whose HTTP a listener's own log tells of; what it is answered is another table's affair.
+fn http_case(name: &str, bytes: &'static str) -> Case {
+    case(&format!("http, told by the listener: {name}")).on("http").any_end().client(move |client| {
+        client.send(bytes).half_close().await_end(A_WHILE);
+        client.received.clear();
+    })
+}
+
 fn limit(what: &str) -> String {
     format!("circuit_breakers: {{thresholds: [{{{what}: 0}}]}}")
 }
@@ -57,6 +77,7 @@ fn config(ports: &Ports) -> L4 {
         .listener("direct", &format!("{log}\n{direct}"))
         .listener("logged", &format!("{log}\n{}", chain(&logged("cluster: origin"))))
         .listener("logged_refused", &format!("{log}\n{}", chain(&logged("cluster: refused"))))
+        .listener("http", &format!("{}\n{}", access_log(LOG, HTTP_FORMAT), chain(&manager())))
         .listener("no_filters", &format!("{log}\nfilter_chains: [{{name: empty}}]"))
         .cluster("origin", ports.origin, "")
         .cluster("second", ports.second, "")
@@ -71,6 +92,12 @@ fn config(ports: &Ports) -> L4 {
 
 pub fn group() -> Group {
     let cases = vec![
+        http_case("a request", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+        http_case("half a head", "GET / HT"),
+        http_case("no HTTP at all", "garbage\r\n\r\n"),
+        http_case("a version that is not spoken", "GET / HTTP/1.0\r\n\r\n"),
+        http_case("nothing", ""),
+        http_case("HTTP/2 without a request", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
         case("a conversation"),
         case("a megabyte both ways")
             .client(|client| {

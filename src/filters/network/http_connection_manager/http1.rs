@@ -44,12 +44,19 @@ pub fn serve_http1(
             let exchange = match waiting.next_request(&mut side).await {
                 Next::Request(start, began) => {
                     account.speaks_http1();
+                    cx.info.note_protocol(start.head.version);
                     requests += 1;
                     let request = begin_request(&cx.manager, start, began, requests);
                     pooled(exchange(Rc::clone(&cx), side, request))
                 }
                 Next::Refused(error) => {
                     account.speaks_http1();
+                    match &error {
+                        Refused::Broken(error) if error.is_protocol_error() => {
+                            cx.info.is_protocol_broken.set(true);
+                        }
+                        _ => cx.info.note_protocol(Version::Http11),
+                    }
                     break Last::Refusal(refuse(Rc::clone(&cx), side, error));
                 }
                 Next::Http2 => break Last::Http2(side),
@@ -57,7 +64,13 @@ pub fn serve_http1(
                 Next::End(End::Remote) if side.client.stream().queued_bytes() > 0 => {
                     break Last::Close(side, End::Delayed);
                 }
-                Next::End(end) => break Last::Close(side, end),
+                Next::End(end) => {
+                    if !side.client.is_idle() {
+                        // The beginning of a request, at least.
+                        cx.info.note_protocol(Version::Http11);
+                    }
+                    break Last::Close(side, end);
+                }
             };
             let persistent;
             (side, persistent) = exchange.await;

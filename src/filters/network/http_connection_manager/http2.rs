@@ -13,7 +13,7 @@ use crate::buf::Chunk;
 use crate::config::Http2Keepalive;
 use crate::filters::network::{Connection, DrainRegistration};
 use crate::http::h2::{ConnectionEnd, ConnectionError, ErrorCode, IncomingRequest};
-use crate::http::{Method, RequestHead, h2, header};
+use crate::http::{Method, RequestHead, Version, h2, header};
 use crate::io::{self, Timer, pooled};
 use crate::stream_info::Timing;
 use crate::transport::H2Link;
@@ -42,7 +42,8 @@ pub fn serve_http2(
         let buffer_limit = u32::try_from(listener.buffer_limit_bytes).unwrap_or(u32::MAX);
         let settings = h2::H2Settings { stream_send_buffer_bytes: buffer_limit, ..manager.h2_settings };
         let link = H2Link::new(h2::Connection::server(settings), stream);
-        if !first.is_empty() {
+        let is_recognized = !first.is_empty();
+        if is_recognized {
             link.receive(first);
         }
         let cx = Rc::new(ConnectionContext::new(manager, info, worker, listener));
@@ -57,6 +58,7 @@ pub fn serve_http2(
             }),
             clock: StreamClock::new(),
             flush_check: Timer::new(),
+            is_recognized,
             requests: 0,
             phase: Phase::Serving,
             ping_answered: false,
@@ -97,6 +99,8 @@ struct Server {
     clock: StreamClock,
     /// Another look at the streams whose client does not read is due (`stream_flush_timeout`).
     flush_check: Timer,
+    /// What came first was HTTP/2.
+    is_recognized: bool,
     requests: u32,
     phase: Phase,
     /// The PING that was sent will have been answered when its deadline passes, or the connection is closed.
@@ -129,6 +133,7 @@ impl Server {
         }
         let counts = self.shared.link.with(|codec| codec.take_counts());
         self.manager().stats.h2_codec.record(&counts);
+        self.note_protocol();
         if over.is_ready() {
             return Poll::Ready(());
         }
@@ -145,6 +150,20 @@ impl Server {
             return Poll::Ready(());
         }
         self.poll_drained(cx)
+    }
+
+    /// Tells the connection's log what is spoken, as soon as something was understood.
+    fn note_protocol(&mut self) {
+        let info = &self.shared.cx.info;
+        if info.protocol.get().is_some() {
+            return;
+        }
+        self.shared.link.with(|codec| {
+            let is_broken = matches!(codec.ended(), Some(ConnectionEnd::Error(_)));
+            if !is_broken && (self.is_recognized || codec.has_peer_settings()) {
+                info.note_protocol(Version::Http2);
+            }
+        });
     }
 
     /// Serves a request in a task of its own.
@@ -264,6 +283,8 @@ impl Server {
         // Streams learn that their connection is no more.
         self.shared.link.with(|codec| codec.transport_closed());
         if let Some(ConnectionEnd::Error(error)) = end {
+            let is_ours = matches!(error, ConnectionError::Local(_));
+            self.shared.cx.info.is_protocol_broken.set(!is_ours);
             count_error(manager, error);
         }
         if self.shared.streams.get() > 0 {

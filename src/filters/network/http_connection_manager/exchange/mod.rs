@@ -217,7 +217,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         match result {
             Err(Stop::Reply(reply)) if !self.response_started => self.send_reply(*reply).await,
             Err(Stop::Reply(reply)) => {
-                self.info.response_flags.insert(reply.flags);
+                self.note_flags(reply.flags);
                 self.info.response_code_details = reply.details;
                 Err(Stop::Reset)
             }

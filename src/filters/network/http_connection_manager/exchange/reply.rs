@@ -14,6 +14,7 @@ use crate::http::BodyEvent;
 use crate::http::date::DateCache;
 use crate::http::{Method, ResponseHead, Version, grpc, h1, header};
 use crate::io;
+use crate::stream_info::ResponseFlags;
 
 use super::stop::response_interrupted;
 use super::{Exchange, Stop, Upgrade};
@@ -104,9 +105,17 @@ impl<D: DownstreamStream> Exchange<'_, D> {
         .await
     }
 
+    /// Takes over why there is a reply; that the protocol was broken concerns the connection as well.
+    pub(super) fn note_flags(&mut self, flags: ResponseFlags) {
+        self.info.response_flags.insert(flags);
+        if flags.intersects(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR) {
+            self.info.connection.is_protocol_broken.set(true);
+        }
+    }
+
     /// Builds the reply's head and leaves its body in `local_reply_body`. Accounts for it.
     fn compose_reply(&mut self, reply: LocalReply) -> ResponseHead {
-        self.info.response_flags.insert(reply.flags);
+        self.note_flags(reply.flags);
         self.info.response_code_details = reply.details.clone();
         if reply.close_connection {
             self.persistent = false;
