@@ -14,7 +14,7 @@ use super::event::CheckedHost;
 use super::http::{HttpCheck, HttpConnection};
 use super::interval::Pauses;
 use super::judge::CheckResult;
-use super::socket::CheckSocket;
+use super::socket::{CheckSocket, CheckTarget};
 use super::state::{Failure, FailureType, HostState, Transition};
 use super::tcp;
 use crate::api::ConfigError;
@@ -239,18 +239,15 @@ impl Shared {
         let random = lock(&self.rng).next_u64();
         let reuses_connection = self.config.reuse_connection;
         let protocols = &self.config.application_protocols;
+        let target = CheckTarget { info: &self.info, host: &entry, protocols };
         self.stats.attempt.inc();
         let checking = async {
             match &self.check {
                 Check::Http(http) => {
                     let connection = &mut connections.http;
-                    let (info, stats) = (&self.info, &self.stats);
-                    http.check(reuses_connection, protocols, connection, &entry, info, stats, random).await
+                    http.check(reuses_connection, connection, target, &self.stats, random).await
                 }
-                Check::Tcp(tcp) => {
-                    let connection = &mut connections.tcp;
-                    tcp::check(tcp, reuses_connection, connection, &self.info, &entry, protocols).await
-                }
+                Check::Tcp(tcp) => tcp::check(tcp, reuses_connection, &mut connections.tcp, target).await,
             }
         };
         // A check that is given up drops its connection.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::clock;
 use super::judge::{AnswerHead, CheckResult, HttpJudge};
 use super::payload::PayloadMatcher;
-use super::socket::CheckSocket;
+use super::socket::{CheckSocket, CheckTarget};
 use crate::api::ConfigError;
 use crate::buf::Chunk;
 use crate::config::Runtime;
@@ -57,15 +57,13 @@ impl HttpCheck {
         Ok(HttpCheck { judge: HttpJudge::new(config, runtime), mutations })
     }
 
-    /// Checks `host` on `connection`, which is made if there is none or the host has ended it. A connection that may
+    /// Checks the host on `connection`, which is made if there is none or the host has ended it. A connection that may
     /// serve again is left there.
     pub async fn check(
         &self,
         reuses_connection: bool,
-        protocols: &[Vec<u8>],
         connection: &mut Option<HttpConnection>,
-        host: &HostEntry,
-        info: &ClusterInfo,
+        target: CheckTarget<'_>,
         stats: &HealthCheckStats,
         random: u64,
     ) -> CheckResult {
@@ -75,12 +73,12 @@ impl HttpCheck {
         }
         let mut used = match kept {
             Some(connection) => connection,
-            None => match CheckSocket::connect(info, host, protocols).await {
-                Ok(socket) => HttpConnection { socket, decoder: ClientDecoder::new(info.h1_settings) },
+            None => match CheckSocket::connect(target).await {
+                Ok(socket) => HttpConnection { socket, decoder: ClientDecoder::new(target.info.h1_settings) },
                 Err(_) => return CheckResult::NETWORK_FAILURE,
             },
         };
-        let request = self.encode_request(host, info);
+        let request = self.encode_request(target.host, target.info);
         let method = Method::from_bytes(self.judge.config().method.as_bytes());
         used.decoder.expect_response(method, false);
         if used.socket.send(&request).await.is_err() {

@@ -35,17 +35,24 @@ struct CheckTls {
     stats: Arc<TlsStatsSet>,
 }
 
+/// What is checked.
+#[derive(Clone, Copy)]
+pub struct CheckTarget<'a> {
+    /// The host's cluster.
+    pub info: &'a ClusterInfo,
+    /// The host.
+    pub host: &'a HostEntry,
+    /// Offered with TLS; if there are none, those of the cluster are.
+    pub protocols: &'a [Vec<u8>],
+}
+
 impl CheckSocket {
-    /// Connects to where `host` is checked, the socket set up as those for requests. With TLS, `protocols` are offered;
-    /// if there are none, those of the cluster.
+    /// Connects to where the host is checked, the socket set up as those for requests.
     ///
     /// # Errors
     /// What the kernel says, or TLS.
-    pub async fn connect(
-        info: &ClusterInfo,
-        host: &HostEntry,
-        protocols: &[Vec<u8>],
-    ) -> io::Result<CheckSocket> {
+    pub async fn connect(target: CheckTarget<'_>) -> io::Result<CheckSocket> {
+        let CheckTarget { info, host, protocols } = target;
         let address = &host.health_check.address;
         let carrier = Carrier::connect(address, &info.socket_options).await?;
         let Some(tls) = &info.tls else { return Ok(CheckSocket { carrier, tls: None }) };

@@ -2,27 +2,23 @@
 
 use super::judge::CheckResult;
 use super::payload::PayloadMatcher;
-use super::socket::CheckSocket;
+use super::socket::{CheckSocket, CheckTarget};
 use crate::config::cluster::TcpHealthCheck;
-use crate::upstream::cluster_info::ClusterInfo;
-use crate::upstream::host_set::HostEntry;
 
 /// Bytes received at a time.
 const BUFFER_BYTES: usize = 4 * 1024;
 
-/// Checks `host` on `connection`, which is made if there is none. A connection that may serve again is
+/// Checks the host on `connection`, which is made if there is none. A connection that may serve again is
 /// left there.
 pub async fn check(
     config: &TcpHealthCheck,
     reuses_connection: bool,
     connection: &mut Option<CheckSocket>,
-    info: &ClusterInfo,
-    host: &HostEntry,
-    protocols: &[Vec<u8>],
+    target: CheckTarget<'_>,
 ) -> CheckResult {
     let mut socket = match connection.take() {
         Some(socket) => socket,
-        None => match CheckSocket::connect(info, host, protocols).await {
+        None => match CheckSocket::connect(target).await {
             Ok(socket) => socket,
             Err(_) => return CheckResult::NETWORK_FAILURE,
         },
