@@ -4,6 +4,7 @@
 mod attacks;
 mod connections;
 mod flow_control;
+mod h2_crate;
 mod peers;
 mod requests;
 mod upstream;
