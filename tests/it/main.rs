@@ -42,6 +42,7 @@ mod pools;
 mod refused_l4;
 mod refused_tls;
 mod secrets;
+mod secrets_in_use;
 mod streaming;
 mod timeouts;
 mod tls;

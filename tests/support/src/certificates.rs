@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -51,7 +51,8 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = params(&[], name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         change(&mut params);
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Authority { params, key, pem }
@@ -76,6 +77,32 @@ impl Authority {
         let issuer = Issuer::from_params(&self.params, &self.key);
         let chain = leaf.params.signed_by(&key, &issuer).expect("a certificate").pem();
         Certificate { chain, key: key.serialize_pem() }
+    }
+}
+
+impl Authority {
+    /// A list that revokes these certificates of the authority, as PEM; valid as long as everything here.
+    ///
+    /// # Panics
+    /// When a test has damaged one of them.
+    pub fn revoke(&self, revoked: &[&Certificate]) -> String {
+        let this_update = rcgen::date_time_ymd(2020, 1, 1);
+        let revoke = |certificate: &&Certificate| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&certificate.serial()),
+            revocation_time: this_update,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update,
+            next_update: rcgen::date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(revoke).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&Issuer::from_params(&self.params, &self.key)).expect("a list");
+        list.pem().expect("a text")
     }
 }
 
@@ -108,6 +135,15 @@ impl Certificate {
     /// When a test has damaged it.
     pub fn der(&self) -> Vec<u8> {
         CertificateDer::from_pem_slice(self.chain.as_bytes()).expect("a certificate").to_vec()
+    }
+
+    /// The serial number, which stands behind the version.
+    fn serial(&self) -> Vec<u8> {
+        const VERSION_3: &[u8] = &[0xa0, 3, 2, 1, 2, 2];
+        let der = self.der();
+        let at = der.windows(VERSION_3.len()).position(|bytes| bytes == VERSION_3).expect("a version");
+        let rest = &der[at + VERSION_3.len()..];
+        rest[1..=usize::from(rest[0])].to_vec()
     }
 
     /// Writes `<name>.pem` and `<name>.key` and gives their paths.
