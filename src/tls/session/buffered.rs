@@ -1,6 +1,7 @@
 //! The client's end of a session for those who are not on the data path: all of it is rustls', which buffers, and it
 //! may move between threads. The same rules and facts as those of [`super::Session`]; sockets and deadlines are its owner's.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use rustls::client::ClientConnection;
@@ -17,6 +18,9 @@ pub struct BufferedClient {
     server_name: ServerName<'static>,
     notes: Notes,
     is_established: bool,
+    /// Decrypted and not read yet: rustls keeps only about a record of it. Then the end, if that has come.
+    plaintext: VecDeque<u8>,
+    is_ended: bool,
 }
 
 impl BufferedClient {
@@ -37,10 +41,12 @@ impl BufferedClient {
             server_name,
             notes: Notes::default(),
             is_established: false,
+            plaintext: VecDeque::new(),
+            is_ended: false,
         })
     }
 
-    /// Takes bytes from the network; what they say is to be read before more are given. Gives what the handshake has
+    /// Takes bytes from the network; what they say is kept until it is read. Gives what the handshake has
     /// settled when it is complete.
     ///
     /// # Errors
@@ -53,6 +59,7 @@ impl BufferedClient {
             let processed = self.connection.process_new_packets();
             self.notes.merge(notes::take());
             processed?;
+            self.take_plaintext();
         }
         if self.is_established || self.connection.is_handshaking() {
             return Ok(None);
@@ -96,7 +103,25 @@ impl BufferedClient {
     /// # Errors
     /// `WouldBlock` if there are none yet.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connection.reader().read(buffer)
+        match self.plaintext.read(buffer)? {
+            0 if !self.is_ended && !buffer.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read),
+        }
+    }
+
+    fn take_plaintext(&mut self) {
+        let mut block = [0; 4096];
+        loop {
+            match self.connection.reader().read(&mut block) {
+                Ok(0) => {
+                    self.is_ended = true;
+                    return;
+                }
+                Ok(read) => self.plaintext.extend(&block[..read]),
+                // There is no more yet.
+                Err(_) => return,
+            }
+        }
     }
 
     /// Says that nothing more will be sent.

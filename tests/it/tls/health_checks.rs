@@ -11,6 +11,7 @@ on_both_drivers! {
     our_certificate_is_shown_to_checks
     other_protocols_are_offered_for_checks
     a_connection_is_kept_for_the_next_check
+    large_answers_are_read
     tcp_checks_need_a_handshake
 }
 
@@ -122,14 +123,23 @@ fn a_connection_is_kept_for_the_next_check(driver: Driver) {
     }
 }
 
+fn large_answers_are_read(driver: Driver) {
+    let answer = Answer::status(200, "", &"x".repeat(200_000));
+    let origin = Origin::start_tls(&TlsServer::new(&world().server, &[]), answer);
+    let proxy = before(driver, &origin, &trusting(), HTTP);
+    await_at_least(&proxy, "health_check.success", 3);
+    assert_eq!((proxy.stat("cluster.origin.health_check.failure"), origin.accepted()), (0, 1));
+    proxy.stop();
+}
+
 fn tcp_checks_need_a_handshake(driver: Driver) {
     let good = Origin::start_tls(&TlsServer::new(&world().server, &[]), Answer::Echo);
     let proxy = before(driver, &good, &trusting(), "tcp_health_check: {}");
     await_at_least(&proxy, "health_check.success", 3);
     assert_eq!(proxy.stat("cluster.origin.health_check.failure"), 0);
     proxy.stop();
-    let plain = Origin::echo();
-    let proxy = before(driver, &plain, &trusting(), "tcp_health_check: {}");
+    let strange = Origin::start_tls(&TlsServer::new(&world().stranger, &[]), Answer::Echo);
+    let proxy = before(driver, &strange, &trusting(), "tcp_health_check: {}");
     await_at_least(&proxy, "health_check.network_failure", 2);
     assert_eq!(proxy.stat("cluster.origin.health_check.success"), 0);
     proxy.stop();
