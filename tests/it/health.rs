@@ -148,13 +148,18 @@ fn health_checks_yaml(driver: Driver) {
     one.set_default(Answer::Echo);
     await_flags(&proxy, "web", one.port(), "healthy");
 
-    let lines = fs::read_to_string(log.path()).expect("log");
+    // The flags change first, then it is logged.
+    let returned = r#""add_healthy_event":{"first_check":false}"#;
+    let lines = eventually("the last event in the log", || {
+        let lines = fs::read_to_string(log.path()).expect("log");
+        lines.contains(returned).then_some(lines)
+    });
     let of = |port: u16, event: &str| {
         let host = format!(r#""port_value":{port},"#);
         lines.lines().filter(|line| line.contains(&host) && line.contains(event)).count()
     };
     assert_eq!(of(one.port(), r#""add_healthy_event":{"first_check":true}"#), 1, "{lines}");
-    assert_eq!(of(one.port(), r#""add_healthy_event":{"first_check":false}"#), 1, "{lines}");
+    assert_eq!(of(one.port(), returned), 1, "{lines}");
     let ejected = r#""eject_unhealthy_event":{"failure_type":"ACTIVE","http_status_code":429}"#;
     assert_eq!(of(one.port(), ejected), 1, "{lines}");
     assert!(of(one.port(), r#""health_check_failure_event":"#) >= 2, "all failures are logged: {lines}");
