@@ -7,8 +7,14 @@ use std::os::fd::OwnedFd;
 use super::waiter::Waiter;
 use crate::buf::{Chunk, recycle_vec, take_vec};
 
-/// Received bytes that may queue before receiving pauses, unless the socket's owner says otherwise.
-pub const DEFAULT_RECEIVE_LIMIT_BYTES: usize = 256 * 1_024;
+/// Received bytes that may queue before receiving pauses, unless the socket's owner says otherwise: what
+/// Envoy's `per_connection_buffer_limit_bytes` is by default.
+pub const DEFAULT_RECEIVE_LIMIT_BYTES: usize = 1_024 * 1_024;
+
+/// No more than this may queue for an owner that has not kept up lately.
+const WARY_LIMIT_BYTES: usize = 256 * 1_024;
+/// An owner keeps up if so much came since it last had receiving paused.
+const KEPT_UP_BYTES: u64 = 1_024 * 1_024;
 
 /// A queued chunk counts at least this much, so that tiny packets cannot fill the memory.
 const LEAST_CHARGE_BYTES: usize = 256;
@@ -16,8 +22,8 @@ const LEAST_CHARGE_BYTES: usize = 256;
 const COPY_MAX_BYTES: usize = 2_048;
 /// A write buffer that reached this size is not appended to any more.
 const BUFFER_FULL_BYTES: usize = 16_384;
-/// What one send carries at most: bytes and pieces.
-const BATCH_BYTES: usize = 256 * 1_024;
+/// What one send carries at most: bytes and pieces. Each may wake the peer, which costs more than the send.
+const BATCH_BYTES: usize = 512 * 1_024;
 const BATCH_PIECES: usize = 32;
 
 /// A stream socket's slot.
@@ -68,6 +74,8 @@ pub(super) struct Receive {
     pub(super) failure_wanted: bool,
     pub(super) waiter: Waiter,
     pub(super) total_bytes: u64,
+    /// What had come when receiving was last paused.
+    paused_at_bytes: u64,
 }
 
 /// The sending half.
@@ -140,6 +148,7 @@ impl Stream {
                 failure_wanted: false,
                 waiter: Waiter::default(),
                 total_bytes: 0,
+                paused_at_bytes: 0,
             },
             tx: Transmit {
                 queue: VecDeque::new(),
@@ -186,7 +195,7 @@ impl Receive {
         self.bytes -= chunk.len();
         self.charged_bytes -= charge(&chunk);
         let resume =
-            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes <= self.limit_bytes / 2;
+            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes <= self.limit_now() / 2;
         self.wanted |= resume;
         Some((chunk, resume))
     }
@@ -199,8 +208,11 @@ impl Receive {
         self.charged_bytes += charge(&chunk);
         self.queue.push_back(chunk);
         self.waiter.wake();
-        let pause = self.wanted && self.charged_bytes >= self.limit_bytes;
-        self.wanted &= !pause;
+        let pause = self.wanted && self.charged_bytes >= self.limit_now();
+        if pause {
+            self.wanted = false;
+            self.paused_at_bytes = self.total_bytes;
+        }
         pause
     }
 
@@ -246,16 +258,29 @@ impl Receive {
     pub(super) fn set_limit(&mut self, bytes: usize) -> bool {
         self.limit_bytes = bytes.max(1);
         let resume =
-            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes < self.limit_bytes;
+            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes < self.limit_now();
         self.wanted |= resume;
         resume
     }
 
-    /// What one operation may receive: what fits below the limit, or half of it where that is not worth an
+    /// What one operation may receive: whatever comes while the owner keeps up, since a new operation costs and
+    /// cuts messages in two. Otherwise what fits below the limit, or half of it where that is not worth an
     /// operation, so that the limit is exceeded by half at most.
     #[inline]
-    pub(super) fn allowance_bytes(&self) -> usize {
-        self.limit_bytes.saturating_sub(self.charged_bytes).max(self.limit_bytes / 2)
+    pub(super) fn allowance_bytes(&self) -> Option<usize> {
+        let limit_bytes = self.limit_now();
+        let allowance_bytes = limit_bytes.saturating_sub(self.charged_bytes).max(limit_bytes / 2);
+        (!self.keeps_up()).then_some(allowance_bytes)
+    }
+
+    #[inline]
+    fn keeps_up(&self) -> bool {
+        self.total_bytes - self.paused_at_bytes >= KEPT_UP_BYTES
+    }
+
+    #[inline]
+    fn limit_now(&self) -> usize {
+        if self.keeps_up() { self.limit_bytes } else { self.limit_bytes.min(WARY_LIMIT_BYTES) }
     }
 
     /// Bytes queued.
