@@ -11,11 +11,6 @@ use crate::buf::{Chunk, recycle_vec, take_vec};
 /// Envoy's `per_connection_buffer_limit_bytes` is by default.
 pub const DEFAULT_RECEIVE_LIMIT_BYTES: usize = 1_024 * 1_024;
 
-/// No more than this may queue for an owner that has not kept up lately.
-const WARY_LIMIT_BYTES: usize = 256 * 1_024;
-/// An owner keeps up if so much came since it last had receiving paused.
-const KEPT_UP_BYTES: u64 = 1_024 * 1_024;
-
 /// A queued chunk counts at least this much, so that tiny packets cannot fill the memory.
 const LEAST_CHARGE_BYTES: usize = 256;
 /// Chunks up to this size are copied into the write buffer: cheaper than an iovec entry of their own.
@@ -74,8 +69,6 @@ pub(super) struct Receive {
     pub(super) failure_wanted: bool,
     pub(super) waiter: Waiter,
     pub(super) total_bytes: u64,
-    /// What had come when receiving was last paused.
-    paused_at_bytes: u64,
 }
 
 /// The sending half.
@@ -148,7 +141,6 @@ impl Stream {
                 failure_wanted: false,
                 waiter: Waiter::default(),
                 total_bytes: 0,
-                paused_at_bytes: 0,
             },
             tx: Transmit {
                 queue: VecDeque::new(),
@@ -195,7 +187,7 @@ impl Receive {
         self.bytes -= chunk.len();
         self.charged_bytes -= charge(&chunk);
         let resume =
-            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes <= self.limit_now() / 2;
+            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes <= self.limit_bytes / 2;
         self.wanted |= resume;
         Some((chunk, resume))
     }
@@ -208,11 +200,8 @@ impl Receive {
         self.charged_bytes += charge(&chunk);
         self.queue.push_back(chunk);
         self.waiter.wake();
-        let pause = self.wanted && self.charged_bytes >= self.limit_now();
-        if pause {
-            self.wanted = false;
-            self.paused_at_bytes = self.total_bytes;
-        }
+        let pause = self.wanted && self.charged_bytes >= self.limit_bytes;
+        self.wanted &= !pause;
         pause
     }
 
@@ -258,29 +247,16 @@ impl Receive {
     pub(super) fn set_limit(&mut self, bytes: usize) -> bool {
         self.limit_bytes = bytes.max(1);
         let resume =
-            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes < self.limit_now();
+            !self.wanted && self.asked && self.end.is_none() && self.charged_bytes < self.limit_bytes;
         self.wanted |= resume;
         resume
     }
 
-    /// What one operation may receive: whatever comes while the owner keeps up, since a new operation costs and
-    /// cuts messages in two. Otherwise what fits below the limit, or half of it where that is not worth an
+    /// What one operation may receive: what fits below the limit, or half of it where that is not worth an
     /// operation, so that the limit is exceeded by half at most.
     #[inline]
-    pub(super) fn allowance_bytes(&self) -> Option<usize> {
-        let limit_bytes = self.limit_now();
-        let allowance_bytes = limit_bytes.saturating_sub(self.charged_bytes).max(limit_bytes / 2);
-        (!self.keeps_up()).then_some(allowance_bytes)
-    }
-
-    #[inline]
-    fn keeps_up(&self) -> bool {
-        self.total_bytes - self.paused_at_bytes >= KEPT_UP_BYTES
-    }
-
-    #[inline]
-    fn limit_now(&self) -> usize {
-        if self.keeps_up() { self.limit_bytes } else { self.limit_bytes.min(WARY_LIMIT_BYTES) }
+    pub(super) fn allowance_bytes(&self) -> usize {
+        self.limit_bytes.saturating_sub(self.charged_bytes).max(self.limit_bytes / 2)
     }
 
     /// Bytes queued.

@@ -18,8 +18,8 @@ const PROBE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Less than a block is not worth an operation of its own.
 const SPAN_BYTES_MIN: usize = BLOCK_BYTES;
-/// The kernel counts in a signed number.
-const SPAN_BYTES_MAX: usize = i32::MAX as usize;
+/// What a multishot receive takes before others have their turn: 32 blocks (`MULTISHOT_MAX_RETRY`).
+const BURST_BYTES: usize = 32 * BLOCK_BYTES;
 /// Where `struct io_uring_sqe` has its `optlen`: a multishot receive's limit.
 const OPTLEN_OFFSET: usize = 44;
 
@@ -38,7 +38,7 @@ impl Receives {
         let limited = Receives { limited: true };
         // A kernel that does not know it says so before it looks at the descriptor.
         // SAFETY: there is no descriptor, so nothing is received.
-        unsafe { uring.push(&limited.entry(-1, Some(BLOCK_BYTES))) };
+        unsafe { uring.push(&limited.entry(-1, BLOCK_BYTES)) };
         uring.submit_and_wait(PROBE_WAIT_MAX)?;
         let mut completions = Vec::new();
         uring.reap(&mut completions);
@@ -48,14 +48,14 @@ impl Receives {
         }
     }
 
-    /// A receive on `fd` into offered blocks, that ends after about `allowance_bytes`, if there is such a number
-    /// and the kernel can do that.
+    /// A receive on `fd` into offered blocks, that ends after about `allowance_bytes` where that is less than what
+    /// the kernel takes in one go anyway. A receive that ends has to be started again, and may cut a message in two.
     #[inline]
-    pub(super) fn entry(self, fd: RawFd, allowance_bytes: Option<usize>) -> squeue::Entry {
+    pub(super) fn entry(self, fd: RawFd, allowance_bytes: usize) -> squeue::Entry {
         const { assert!(size_of::<squeue::Entry>() == 64) };
         let mut entry = opcode::RecvMulti::new(types::Fd(fd), GROUP).build();
-        if let Some(allowance_bytes) = allowance_bytes.filter(|_| self.limited) {
-            let span_bytes = allowance_bytes.clamp(SPAN_BYTES_MIN, SPAN_BYTES_MAX) as u32;
+        if self.limited && allowance_bytes < BURST_BYTES {
+            let span_bytes = allowance_bytes.max(SPAN_BYTES_MIN) as u32;
             let bytes = (&raw mut entry).cast::<u8>();
             // SAFETY: the entry is the kernel's structure of 64 bytes (see the assertion), aligned for its
             // eight-byte fields, and this field of it is a plain number.
@@ -92,7 +92,7 @@ mod tests {
             let (mut near, far) = UnixStream::pair().expect("a pair");
             near.write_all(&[7; 5 * BLOCK_BYTES]).expect("room for it");
             // SAFETY: the kernel writes into offered blocks.
-            unsafe { uring.push(&receives.entry(far.as_raw_fd(), Some(2 * BLOCK_BYTES))) };
+            unsafe { uring.push(&receives.entry(far.as_raw_fd(), 2 * BLOCK_BYTES)) };
             let (mut received, mut ended) = (0, false);
             while !ended {
                 uring.submit_and_wait(PROBE_WAIT_MAX).expect("completions");
