@@ -224,6 +224,11 @@ impl<D: Direction> Iteration<D> {
         self.outlet.pop()
     }
 
+    /// Whether a body part would come out as it went in, at once: there are no filters.
+    pub fn is_clear(&self) -> bool {
+        self.gates.is_empty() && self.outlet.is_empty()
+    }
+
     /// Whether body parts wait in the outlet.
     pub fn has_data(&self) -> bool {
         !self.outlet.is_empty()

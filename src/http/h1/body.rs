@@ -78,6 +78,19 @@ impl Body {
             }
         }
     }
+
+    /// Counts `bytes` as decoded if they are nothing but data, and not the last of it; otherwise false.
+    #[inline]
+    pub fn pass(&mut self, bytes: usize) -> bool {
+        match self {
+            Body::Length(left) if (bytes as u64) < *left => {
+                *left -= bytes as u64;
+                true
+            }
+            Body::UntilClose => true,
+            Body::Length(_) | Body::Chunked { .. } => false,
+        }
+    }
 }
 
 /// Up to `left` bytes from the front of `input`; nothing if it is empty.
@@ -247,4 +260,22 @@ fn decode_trailers(
     } else {
         BodyEvent::End
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_the_end_of_a_body_passes_undecoded() {
+        let mut body = Body::new(Framing::Length(10));
+        assert!(body.pass(4) && body.pass(5));
+        assert!(!body.pass(1), "the last byte is the decoder's, which reports the end");
+        assert!(!body.pass(2), "and so is what comes behind it");
+        assert_eq!(body, Body::Length(1));
+        let mut lasting = Body::new(Framing::UntilClose);
+        assert!(lasting.pass(1 << 20));
+        let mut chunked = Body::new(Framing::Chunked);
+        assert!(!chunked.pass(100), "the coding is to be read");
+    }
 }

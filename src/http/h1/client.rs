@@ -98,6 +98,16 @@ impl ClientDecoder {
         }
     }
 
+    /// Counts `bytes` as decoded if they are nothing but a body's data, and not the last of it: then they may be
+    /// passed on as they are. Otherwise false, and they are to be decoded.
+    #[inline]
+    pub fn pass_body(&mut self, bytes: usize) -> bool {
+        match &mut self.state {
+            State::Body(body) => body.pass(bytes),
+            State::Idle | State::Head | State::Failed(_) => false,
+        }
+    }
+
     /// Whether no response is outstanding.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)

@@ -99,6 +99,15 @@ impl ServerDecoder {
         }
     }
 
+    /// As [`ClientDecoder::pass_body`](super::ClientDecoder::pass_body), for requests.
+    #[inline]
+    pub fn pass_body(&mut self, bytes: usize) -> bool {
+        match &mut self.state {
+            State::Body(body) => body.pass(bytes),
+            State::Head | State::Waiting(_) | State::Ended | State::Failed(_) => false,
+        }
+    }
+
     /// Whether the decoder waits for [`resume`](Self::resume).
     pub fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting(_))

@@ -208,6 +208,21 @@ impl H1Stream {
         )
     }
 
+    /// See [`UpstreamStream::take_body_part`](super::UpstreamStream::take_body_part).
+    pub(super) fn take_body_part(&mut self, cx: &mut Context<'_>) -> Option<Chunk> {
+        if self.receiving != Receiving::Body || self.next.is_some() || self.failure.is_some() {
+            return None;
+        }
+        let transport = self.transport.as_mut().filter(|transport| transport.input.is_empty())?;
+        // The end and errors stay, and are met again by `poll_event`.
+        let Poll::Ready(Ok(Some(chunk))) = transport.stream.poll_recv(cx) else { return None };
+        if transport.decoder.pass_body(chunk.len()) {
+            return Some(chunk);
+        }
+        transport.input = chunk;
+        None
+    }
+
     pub(super) fn host(&self) -> &Rc<Host> {
         &self.host
     }

@@ -97,6 +97,16 @@ impl UpstreamStream {
         each!(self, stream => stream.poll_event(cx))
     }
 
+    /// The next part of the response's body, if it is here, is not the last one, and needs no decoding: a shorter
+    /// way for large bodies. If there is none, `poll_event` is to be asked.
+    #[inline]
+    pub fn take_body_part(&mut self, cx: &mut Context<'_>) -> Option<Chunk> {
+        match self {
+            UpstreamStream::H1(stream) => stream.take_body_part(cx),
+            UpstreamStream::H2(_) => None,
+        }
+    }
+
     /// As [`UpstreamStream::poll_event`].
     ///
     /// # Errors

@@ -19,6 +19,12 @@ pub trait DownstreamStream {
     /// The next part of the request after its head. Must not be called after the end.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent, DownstreamError>>;
 
+    /// The next part of the request's body, if it is here, is not the last one, and needs no decoding: a shorter way
+    /// for large bodies. If there is none, `poll_body` is to be asked.
+    fn take_body_part(&mut self, _cx: &mut Context<'_>) -> Option<Chunk> {
+        None
+    }
+
     /// Ready when the client has gone, while nothing more of the request is expected.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone>;
 

@@ -221,6 +221,19 @@ impl DownstreamStream for H1Connection {
         }
     }
 
+    fn take_body_part(&mut self, cx: &mut Context<'_>) -> Option<Chunk> {
+        if !self.input.is_empty() {
+            return None;
+        }
+        // The end and errors stay, and are met again by `poll_body`.
+        let Poll::Ready(Ok(Some(chunk))) = self.stream.poll_recv(cx) else { return None };
+        if self.decoder.pass_body(chunk.len()) {
+            return Some(chunk);
+        }
+        self.input = chunk;
+        None
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         if self.ended {
             return Poll::Ready(Gone::Disconnected);

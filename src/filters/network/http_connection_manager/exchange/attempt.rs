@@ -171,6 +171,8 @@ impl<D: DownstreamStream> Exchange<'_, D> {
                 self.poll_waiting_filters(task)
             } else if self.request_read {
                 return Ok(());
+            } else if self.pass_request_parts(task, attempt, replay) {
+                continue;
             } else {
                 self.poll_read_request(task)
             };
@@ -180,6 +182,25 @@ impl<D: DownstreamStream> Exchange<'_, D> {
             }
         }
         Ok(())
+    }
+
+    /// Passes on what is here of a body that neither a filter nor a retry needs, the last part of it excepted. True
+    /// if there was any.
+    fn pass_request_parts(&mut self, task: &mut Context<'_>, attempt: &mut Attempt, replay: &Replay) -> bool {
+        if replay.is_intact() || !self.decode.is_clear() {
+            return false;
+        }
+        let mut has_passed = false;
+        while let Some(chunk) = self.downstream.take_body_part(task) {
+            has_passed = true;
+            self.clock.touch();
+            self.info.bytes_received += chunk.len() as u64;
+            attempt.stream.send_data(chunk, false);
+            if attempt.stream.poll_send_ready(task).is_pending() {
+                break;
+            }
+        }
+        has_passed
     }
 
     /// Counts when the client is no longer read because the host takes no more, and when it is again.

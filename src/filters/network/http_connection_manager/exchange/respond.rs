@@ -66,6 +66,9 @@ impl<D: DownstreamStream> Exchange<'_, D> {
                 }
                 continue;
             }
+            if self.pass_body_parts(task, attempt)? {
+                continue;
+            }
             match attempt.stream.poll_event(task) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(event)) => self.decode_response(event)?,
@@ -77,6 +80,23 @@ impl<D: DownstreamStream> Exchange<'_, D> {
         }
         self.check_client(task)?;
         Poll::Pending
+    }
+
+    /// Passes on what is here of a body that no filter looks at, the last part of it excepted. True if the client
+    /// takes no more of it.
+    fn pass_body_parts(&mut self, task: &mut Context<'_>, attempt: &mut Attempt) -> Result<bool, Stop> {
+        if !self.encode.is_clear() {
+            return Ok(false);
+        }
+        while let Some(chunk) = attempt.stream.take_body_part(task) {
+            self.clock.touch();
+            self.info.bytes_sent += chunk.len() as u64;
+            self.downstream.send_data(chunk);
+            if self.downstream.poll_send_ready(task)?.is_pending() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Counts when the host is no longer read because the client takes no more, and when it is again.
