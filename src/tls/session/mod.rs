@@ -36,6 +36,9 @@ use crate::buf::{Chain, Chunk, recycle_vec, take_vec};
 /// in records of reasonable size, and one more chunk.
 const MAX_HANDSHAKE_BYTES: usize = 160 * 1024;
 
+/// A queued chunk of at least this size is a record of its own, which spares copying it.
+const ALONE_MIN_BYTES: usize = MAX_FRAGMENT_BYTES / 2;
+
 /// One connection's TLS state.
 ///
 /// Received bytes go in by [`Session::receive`], their plaintext comes out of [`Session::read`]; plaintext to be sent goes in by
@@ -209,29 +212,49 @@ impl Session {
         }
     }
 
-    /// Encrypts all of `plaintext`, which is empty afterwards, into records of full size, and appends each of them to
-    /// `sealed` as a chunk. This is what a connection does once per turn of its loop, so that whatever was queued in that
+    /// Encrypts all of `plaintext`, which is empty afterwards, into records, and appends each of them to `sealed` as a
+    /// chunk. A large chunk is a record (or some) by itself, what is smaller shares records of full size. This is what a connection does once per turn of its loop, so that whatever was queued in that
     /// turn shares records: a chunk's memory is recycled, a large vector's would not be.
     ///
     /// # Errors
     /// As [`Session::write`]; what was not encrypted stays in `plaintext`.
     pub fn seal(&mut self, plaintext: &mut Chain, sealed: &mut Chain) -> Result<(), TlsError> {
         while !plaintext.is_empty() {
-            let mut left = MAX_FRAGMENT_BYTES;
-            let parts = plaintext.iter().map_while(|chunk| {
-                let part = &chunk[..chunk.len().min(left)];
-                left -= part.len();
-                (!part.is_empty()).then_some(part)
-            });
             let mut record = take_vec();
-            if let Err(error) = self.write(parts, &mut record) {
-                recycle_vec(record);
-                return Err(error);
+            match self.seal_next(plaintext, &mut record) {
+                Ok(sealed_bytes) => plaintext.advance(sealed_bytes),
+                Err(error) => {
+                    recycle_vec(record);
+                    return Err(error);
+                }
             }
-            plaintext.advance(MAX_FRAGMENT_BYTES - left);
             sealed.push(Chunk::from_vec(record));
         }
         Ok(())
+    }
+
+    /// Encrypts the next record; how much of `plaintext` it holds.
+    fn seal_next(&mut self, plaintext: &Chain, record: &mut Vec<u8>) -> Result<usize, TlsError> {
+        if let Some(chunk) = plaintext.iter().next().filter(|chunk| chunk.len() >= ALONE_MIN_BYTES) {
+            let content = &chunk[..chunk.len().min(MAX_FRAGMENT_BYTES)];
+            self.write_record(content, record)?;
+            return Ok(content.len());
+        }
+        let mut left = MAX_FRAGMENT_BYTES;
+        let parts = plaintext.iter().take_while(|chunk| chunk.len() < ALONE_MIN_BYTES).map_while(|chunk| {
+            let part = &chunk[..chunk.len().min(left)];
+            left -= part.len();
+            (!part.is_empty()).then_some(part)
+        });
+        self.write(parts, record)?;
+        Ok(MAX_FRAGMENT_BYTES - left)
+    }
+
+    fn write_record(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        match &mut self.stage {
+            Stage::Established(records) => records.write_record(content, out),
+            _ => self.write([content], out),
+        }
     }
 
     /// Says that nothing more will be sent (`close_notify`), once; before the session is open there is nothing to say.

@@ -151,6 +151,16 @@ impl Records {
         open.map_or(Ok(()), |record| self.sealer.seal(record, out))
     }
 
+    /// Encrypts `content`, at most [`MAX_FRAGMENT_BYTES`], as one record; appends it to `out`.
+    pub(super) fn write_record(&mut self, content: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        if self.sent_close {
+            return Err(TlsError::NotOpen);
+        }
+        self.replace_worn_key(out)?;
+        out.reserve(content.len() + self.sealer.overhead_bytes());
+        self.sealer.seal_from(content::APPLICATION_DATA, content, out)
+    }
+
     /// Tells the peer that nothing more will be sent; once.
     pub(super) fn close(&mut self, out: &mut Vec<u8>) {
         if !self.sent_close {

@@ -104,19 +104,20 @@ fn several_parts_share_a_record() {
 
 #[test]
 fn queued_chunks_are_sealed_together() {
-    for version in [TlsVersion::Tls12, TlsVersion::Tls13] {
+    for (version, overhead) in [(TlsVersion::Tls12, 24), (TlsVersion::Tls13, 17)] {
         let mut pair = open_pair(version);
         let body = pattern(40_000);
         let mut queue = Chain::new();
-        for part in [&b"head"[..], &body[..10], &body[10..30_000], &body[30_000..]] {
+        for part in [&b"head"[..], &body[..10], &body[10..30_000], &body[30_000..32_000], &body[32_000..]] {
             queue.push(Chunk::copy_from(part));
         }
         let mut sealed = Chain::new();
         pair.server.seal(&mut queue, &mut sealed).expect("open");
         assert!(queue.is_empty());
-        assert_eq!(sealed.iter().count(), 3, "a chunk for each record");
+        assert_eq!(sealed.iter().count(), 4, "a chunk for each record");
         pair.to_client = sealed.to_vec();
-        assert_eq!(records(&pair.to_client).len(), 3);
+        let contents: Vec<usize> = records(&pair.to_client).iter().map(|(_, len)| len - overhead).collect();
+        assert_eq!(contents, [14, 16_384, 29_990 - 16_384, 10_000], "large chunks are not copied together");
         pair.run().expect("data");
         assert_eq!(testing::read_all(&mut pair.client), [b"head", &body[..]].concat());
         pair.server.close(&mut Vec::new());
