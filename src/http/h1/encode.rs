@@ -125,10 +125,12 @@ fn write_headers(
             values.next().and_then(parse_decimal) == Some(length) && values.next().is_none()
         }
     };
-    let has_length = headers.has_id(CONTENT_LENGTH.id());
+    let skips_length = !keeps_length && headers.has_id(CONTENT_LENGTH.id());
+    let skips_any = skips_length || headers.has_id(header::TRANSFER_ENCODING.id());
     let is_skipped = |entry: &Entry| {
-        entry.id() == header::TRANSFER_ENCODING.id()
-            || (has_length && !keeps_length && entry.id() == CONTENT_LENGTH.id())
+        skips_any
+            && (entry.id() == header::TRANSFER_ENCODING.id()
+                || (skips_length && entry.id() == CONTENT_LENGTH.id()))
     };
     let lines = &entries[pseudo_count..];
     if case == HeaderCase::Lower {
@@ -191,8 +193,8 @@ fn wire_line(bytes: &[u8], entry: &Entry) -> Option<(usize, usize)> {
     let value_start = entry.value.start as usize;
     let value_end = value_start + entry.value.len as usize;
     let is_whole = value_start == name_end + 2
-        && bytes.get(name_end..value_start)? == b": "
-        && bytes.get(value_end..value_end + 2)? == b"\r\n";
+        && bytes.get(name_end..)?.first_chunk::<2>()? == b": "
+        && bytes.get(value_end..)?.first_chunk::<2>()? == b"\r\n";
     is_whole.then_some((start, value_end + 2))
 }
 
