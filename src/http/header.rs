@@ -167,8 +167,11 @@ pub(super) fn write_lower_case(name: &[u8], place: &mut [u8]) {
         (Some(tail), _) => {
             let (words, _) = name.as_chunks::<8>();
             let (places, _) = place.as_chunks_mut::<8>();
-            for (place, word) in places.iter_mut().zip(words) {
-                *place = lower_word(u64::from_le_bytes(*word)).to_le_bytes();
+            // Not zipped: to find the shorter of the two costs more than this check, with one or two words.
+            for (index, word) in words.iter().enumerate() {
+                if let Some(place) = places.get_mut(index) {
+                    *place = lower_word(u64::from_le_bytes(*word)).to_le_bytes();
+                }
             }
             if let Some(place) = place.last_chunk_mut::<8>() {
                 *place = lower_word(u64::from_le_bytes(*tail)).to_le_bytes();

@@ -193,8 +193,8 @@ fn wire_line(bytes: &[u8], entry: &Entry) -> Option<(usize, usize)> {
     let value_start = entry.value.start as usize;
     let value_end = value_start + entry.value.len as usize;
     let is_whole = value_start == name_end + 2
-        && bytes.get(name_end..)?.first_chunk::<2>()? == b": "
-        && bytes.get(value_end..)?.first_chunk::<2>()? == b"\r\n";
+        && bytes.get(name_end..value_start)? == b": "
+        && bytes.get(value_end..value_end + 2)? == b"\r\n";
     is_whole.then_some((start, value_end + 2))
 }
 

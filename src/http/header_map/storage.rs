@@ -229,13 +229,13 @@ impl Storage {
         self.byte_size += entry.name_len() + entry.value.len;
         if id != 0 {
             self.present[usize::from(id >> 6)] |= 1 << (id & 63);
+            if header::is_pseudo(id) {
+                self.entries.insert(self.pseudo_count as usize, entry);
+                self.pseudo_count += 1;
+                return;
+            }
         }
-        if header::is_pseudo(id) {
-            self.entries.insert(self.pseudo_count as usize, entry);
-            self.pseudo_count += 1;
-        } else {
-            self.entries.push(entry);
-        }
+        self.entries.push(entry);
     }
 
     /// Writes `name: value` and a line end behind the buffer's end.
