@@ -151,8 +151,55 @@ pub fn is_token(text: &[u8]) -> bool {
 }
 
 /// Whether `value` may stand in a header line: no CR, LF or NUL (RFC 9110 section 5.5).
+#[inline]
 pub fn is_safe_value(value: &[u8]) -> bool {
-    memchr::memchr3(b'\r', b'\n', 0, value).is_none()
+    // Hardly any value has a byte as small as these. The minimum needs no call: of five bytes it takes a fifth of the
+    // 90 instructions that memchr does.
+    value.iter().fold(u8::MAX, |least, &byte| least.min(byte)) > b'\r'
+        || memchr::memchr3(b'\r', b'\n', 0, value).is_none()
+}
+
+/// Makes `place` what `name`, a token of the same length, is in lower case: in words, the last of which may overlap the one
+/// before. `make_ascii_lowercase` takes three times as many instructions for a usual name, 70 for one of eleven bytes.
+#[inline]
+pub(super) fn write_lower_case(name: &[u8], place: &mut [u8]) {
+    match (name.last_chunk::<8>(), name.last_chunk::<4>()) {
+        (Some(tail), _) => {
+            let (words, _) = name.as_chunks::<8>();
+            let (places, _) = place.as_chunks_mut::<8>();
+            // Not zipped: to find the shorter of the two costs more than this check, with one or two words.
+            for (index, word) in words.iter().enumerate() {
+                if let Some(place) = places.get_mut(index) {
+                    *place = lower_word(u64::from_le_bytes(*word)).to_le_bytes();
+                }
+            }
+            if let Some(place) = place.last_chunk_mut::<8>() {
+                *place = lower_word(u64::from_le_bytes(*tail)).to_le_bytes();
+            }
+        }
+        (None, Some(tail)) => {
+            let lower = |word: &[u8; 4]| (lower_word(u32::from_le_bytes(*word).into()) as u32).to_le_bytes();
+            if let (Some(head), Some(place)) = (name.first_chunk::<4>(), place.first_chunk_mut::<4>()) {
+                *place = lower(head);
+            }
+            if let Some(place) = place.last_chunk_mut::<4>() {
+                *place = lower(tail);
+            }
+        }
+        (None, None) => place.make_ascii_lowercase(),
+    }
+}
+
+/// Eight characters of a token in lower case. They are ASCII: no sum carries into the next byte.
+#[inline]
+fn lower_word(word: u64) -> u64 {
+    const fn in_each_byte(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    // The top bit of each byte tells whether it is `A` or more, and whether it is more than `Z`.
+    let from_a = word.wrapping_add(in_each_byte(0x80 - b'A'));
+    let past_z = word.wrapping_add(in_each_byte(0x7f - b'Z'));
+    word | ((from_a ^ past_z) & in_each_byte(0x80)) >> 2
 }
 
 static TOKEN: [bool; 256] = {
@@ -186,6 +233,37 @@ static TOKEN: [bool; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_lowered_in_words_as_byte_by_byte() {
+        let token: Vec<u8> = (0..=255).filter(|&byte| TOKEN[byte as usize]).collect();
+        for len in 0..=token.len() {
+            for name in token.windows(len.max(1)) {
+                let name = &name[..len];
+                let mut place = name.to_vec();
+                write_lower_case(name, &mut place);
+                assert_eq!(place, name.to_ascii_lowercase(), "{name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_with_line_ends_or_nul_are_unsafe_wherever_they_stand() {
+        for byte in 0..=255 {
+            for len in [1, 5, 17, 40, 100] {
+                for place in 0..len {
+                    let mut value = vec![b'v'; len];
+                    value[place] = byte;
+                    assert_eq!(
+                        is_safe_value(&value),
+                        !matches!(byte, b'\r' | b'\n' | 0),
+                        "{byte} at {place}"
+                    );
+                }
+            }
+        }
+        assert!(is_safe_value(b""));
+    }
 
     #[test]
     fn names_of_a_configuration_are_checked_and_lowered() {

@@ -125,10 +125,12 @@ fn write_headers(
             values.next().and_then(parse_decimal) == Some(length) && values.next().is_none()
         }
     };
-    let has_length = headers.has_id(CONTENT_LENGTH.id());
+    let skips_length = !keeps_length && headers.has_id(CONTENT_LENGTH.id());
+    let skips_any = skips_length || headers.has_id(header::TRANSFER_ENCODING.id());
     let is_skipped = |entry: &Entry| {
-        entry.id() == header::TRANSFER_ENCODING.id()
-            || (has_length && !keeps_length && entry.id() == CONTENT_LENGTH.id())
+        skips_any
+            && (entry.id() == header::TRANSFER_ENCODING.id()
+                || (skips_length && entry.id() == CONTENT_LENGTH.id()))
     };
     let lines = &entries[pseudo_count..];
     if case == HeaderCase::Lower {

@@ -77,7 +77,7 @@ impl HeaderMap {
     /// Whether there is a header `name`, be it empty.
     #[inline]
     pub fn contains<'n>(&self, name: impl Into<HeaderName<'n>>) -> bool {
-        self.storage.as_deref().is_some_and(|storage| storage.find(&name.into(), 0).is_some())
+        self.storage.as_deref().is_some_and(|storage| storage.contains(&name.into()))
     }
 
     /// Adds a header behind the others (behind the other pseudo-headers if it is one).

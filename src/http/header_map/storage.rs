@@ -75,7 +75,7 @@ pub(super) const DEAD_MIN_BYTES: usize = 4096;
 pub(super) struct Storage {
     pub bytes: Vec<u8>,
     pub entries: Vec<Entry>,
-    /// One bit for each known name's number.
+    /// One bit for each known name's number: set as long as there is an entry of that name.
     present: [u64; 4],
     /// The first entries that are pseudo-headers.
     pub pseudo_count: u32,
@@ -120,15 +120,35 @@ impl Storage {
         self.present[usize::from(id >> 6)] & (1 << (id & 63)) != 0
     }
 
-    /// The first entry of that name at `from` or later.
+    /// Whether there is an entry of that name.
+    #[inline]
+    pub fn contains(&self, name: &HeaderName<'_>) -> bool {
+        match name.id {
+            0 => self.find_custom(name.text, 0).is_some(),
+            id => self.is_present(id),
+        }
+    }
+
+    /// The first entry of that name at `from` or later. Most names that are looked for are absent: that is told without
+    /// a call.
     #[inline]
     pub fn find(&self, name: &HeaderName<'_>, from: usize) -> Option<usize> {
-        if name.id != 0 && !self.is_present(name.id) {
-            return None;
+        match name.id {
+            0 => self.find_custom(name.text, from),
+            id if self.is_present(id) => self.find_known(id, from),
+            _ => None,
         }
+    }
+
+    fn find_known(&self, id: u8, from: usize) -> Option<usize> {
         let rest = self.entries.get(from..)?;
-        let matches = |entry: &Entry| self.is_named(entry, name);
-        rest.iter().position(matches).map(|offset| from + offset)
+        rest.iter().position(|entry| entry.id() == id).map(|offset| from + offset)
+    }
+
+    fn find_custom(&self, name: &str, from: usize) -> Option<usize> {
+        let rest = self.entries.get(from..)?;
+        let name = HeaderName { id: 0, text: name };
+        rest.iter().position(|entry| self.is_named(entry, &name)).map(|offset| from + offset)
     }
 
     #[inline]
@@ -148,7 +168,7 @@ impl Storage {
             return;
         }
         if self.make_room(name.text.len() + value.len() + 4) {
-            let entry = self.write_line(name.id, name.text.as_bytes(), &[value]);
+            let entry = self.write_line(name.id, name.text.as_bytes(), value);
             self.insert(entry);
         }
     }
@@ -159,16 +179,8 @@ impl Storage {
     pub fn push_wire(&mut self, text: &[u8], name: Span, value: Span) -> u8 {
         let id = header::lookup_any_case(text);
         let place = &mut self.bytes[name.start as usize..][..name.len as usize];
-        let len = if id == 0 {
-            place.make_ascii_lowercase();
-            name.len as usize
-        } else {
-            let known = known_text(id);
-            if known.len() == place.len() {
-                place.copy_from_slice(known.as_bytes());
-            }
-            known.len()
-        };
+        header::write_lower_case(text, place);
+        let len = if id == 0 { text.len() } else { known_text(id).len() };
         self.insert(Entry { name_key: name_key(id, len), name_start: name.start, value });
         id
     }
@@ -217,23 +229,23 @@ impl Storage {
         self.byte_size += entry.name_len() + entry.value.len;
         if id != 0 {
             self.present[usize::from(id >> 6)] |= 1 << (id & 63);
+            if header::is_pseudo(id) {
+                self.entries.insert(self.pseudo_count as usize, entry);
+                self.pseudo_count += 1;
+                return;
+            }
         }
-        if header::is_pseudo(id) {
-            self.entries.insert(self.pseudo_count as usize, entry);
-            self.pseudo_count += 1;
-        } else {
-            self.entries.push(entry);
-        }
+        self.entries.push(entry);
     }
 
-    /// Writes `name: value` and a line end behind the buffer's end; the value is given in pieces.
-    fn write_line(&mut self, id: u8, name: &[u8], pieces: &[&[u8]]) -> Entry {
+    /// Writes `name: value` and a line end behind the buffer's end.
+    fn write_line(&mut self, id: u8, name: &[u8], value: &[u8]) -> Entry {
         let name_start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(b": ");
         let start = self.bytes.len() as u32;
-        pieces.iter().for_each(|piece| write_safe(&mut self.bytes, piece));
-        let len = self.bytes.len() as u32 - start;
+        write_safe(&mut self.bytes, value);
+        let len = value.len() as u32;
         self.bytes.extend_from_slice(b"\r\n");
         Entry { name_key: name_key(id, name.len()), name_start, value: Span { start, len } }
     }
@@ -292,8 +304,16 @@ impl Storage {
     }
 
     /// Removes the entries of that name at `from` or later; how many there were.
+    #[inline]
     pub fn remove_from(&mut self, name: &HeaderName<'_>, from: usize) -> usize {
-        let Some(first) = self.find(name, from) else { return 0 };
+        match self.find(name, from) {
+            Some(first) => self.remove_found(name, from, first),
+            None => 0,
+        }
+    }
+
+    /// `first` is the first one of them.
+    fn remove_found(&mut self, name: &HeaderName<'_>, from: usize, first: usize) -> usize {
         let mut kept = first;
         for index in first..self.entries.len() {
             let entry = self.entries[index];
@@ -351,7 +371,7 @@ impl Storage {
         self.bytes.reserve(old.len() / 2);
         for entry in &mut entries {
             let name_key = entry.name_key;
-            *entry = self.write_line(entry.id(), entry.name(&old).as_bytes(), &[entry.value.of(&old)]);
+            *entry = self.write_line(entry.id(), entry.name(&old).as_bytes(), entry.value.of(&old));
             entry.name_key = name_key;
         }
         self.entries = entries;
