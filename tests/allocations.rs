@@ -38,8 +38,8 @@ const ALLOCATIONS_PER_SLEEP: u64 = 32;
 const EARLIER_CONNECTIONS: usize = 150;
 const IDLE_CONNECTIONS: usize = 200;
 /// What an idle connection that has served a request may hold, besides its places in the worker's tables.
-const IDLE_BYTES_MAX: i64 = 2_489;
-const IDLE_PIECES_MAX: i64 = 12;
+const IDLE_BYTES_MAX: i64 = 968;
+const IDLE_PIECES_MAX: i64 = 6;
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\ncontent-type: text/plain\r\n\r\n\
     0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
@@ -82,7 +82,6 @@ fn an_idle_connection_holds_little() {
             held().into_iter().zip(&before).map(per_connection).filter(|(_, each)| *each != 0).collect();
         let bytes: i64 = pieces.iter().map(|(size, each)| size * each).sum();
         let count: i64 = pieces.iter().map(|(_, each)| each).sum();
-        eprintln!("{kind:?}: {bytes} bytes in {count} pieces: {pieces:?}");
         assert!(
             bytes <= IDLE_BYTES_MAX && count <= IDLE_PIECES_MAX,
             "{kind:?}: {bytes} bytes in {count} pieces; size and number of each: {pieces:?}"

@@ -135,7 +135,8 @@ impl<T: Queued> Queue<T> {
 
     /// Makes room for several items.
     fn spread(&mut self) -> &mut VecDeque<T> {
-        let mut ring = T::free_rings().try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_default();
+        let mut ring =
+            T::free_rings().try_with(|free| free.borrow_mut().pop()).ok().flatten().unwrap_or_default();
         ring.extend(self.pop_front());
         *self = Queue::Many(ring);
         match self {
@@ -172,7 +173,8 @@ mod tests {
         let mut rng = Rng::from_seed(7);
         let (mut queue, mut model) = (Queue::Empty, VecDeque::new());
         for number in 0..20_000 {
-            let same = |ours: Option<Chunk>, theirs: Option<Chunk>| assert_eq!(ours.as_deref(), theirs.as_deref());
+            let same =
+                |ours: Option<Chunk>, theirs: Option<Chunk>| assert_eq!(ours.as_deref(), theirs.as_deref());
             match rng.below(9) {
                 0..3 => {
                     queue.push_back(chunk(number));

@@ -430,6 +430,6 @@ mod tests {
 
     #[test]
     fn slots_stay_small() {
-        assert!(size_of::<Stream>() <= 320, "{}", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 224, "{}", size_of::<Stream>());
     }
 }

@@ -41,7 +41,8 @@ pub fn counted() -> u64 {
 /// The pieces of up to 2 KiB that counted threads have allocated and not freed since they were counted: size, rounded
 /// up to 8 bytes, and number. Negative where they have freed what is older.
 pub fn held() -> Vec<(usize, i64)> {
-    let of_size = |(step, count): (usize, &AtomicI64)| (step * SIZE_STEP_BYTES, count.load(Ordering::Relaxed));
+    let of_size =
+        |(step, count): (usize, &AtomicI64)| (step * SIZE_STEP_BYTES, count.load(Ordering::Relaxed));
     HELD.iter().enumerate().map(of_size).collect()
 }
 
