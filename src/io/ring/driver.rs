@@ -15,7 +15,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use super::buffers::Buffers;
 use super::receive::Receives;
-use super::send::{Batch, Sending};
+use super::send::{FreeBatches, Sending};
 use super::tag::{Operation, pack, unpack};
 use super::uring::{Completion, Uring};
 use crate::buf::Pool;
@@ -55,8 +55,7 @@ pub(in crate::io) struct RingDriver {
     /// none into them.
     streams: Vec<Operations>,
     /// For sends of several pieces.
-    #[expect(clippy::vec_box, reason = "the kernel holds pointers into them")]
-    free_batches: Vec<Box<Batch>>,
+    free_batches: FreeBatches,
     listeners: Vec<Accepting>,
     /// Streams whose receive found no buffer, in the order in which they are to go on.
     starved: VecDeque<u32>,

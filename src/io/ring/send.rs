@@ -19,6 +19,9 @@ pub(super) enum Sending {
     Many(Box<Batch>),
 }
 
+/// Batches that nobody uses; boxed, because the kernel holds pointers into them when they are in use.
+pub(super) type FreeBatches = Vec<Box<Batch>>;
+
 /// Several pieces, and the message that describes them to the kernel.
 pub(super) struct Batch {
     segments: Vec<Segment>,
@@ -31,7 +34,7 @@ pub(super) struct Batch {
 impl Sending {
     /// What the next send of a stream is to carry.
     #[inline]
-    pub(super) fn take(tx: &mut Transmit, free: &mut Vec<Box<Batch>>) -> Sending {
+    pub(super) fn take(tx: &mut Transmit, free: &mut FreeBatches) -> Sending {
         if let Some(segment) = tx.take_only() {
             return Sending::One { segment, skip: 0 };
         }
@@ -50,7 +53,7 @@ impl Sending {
 
     /// The kernel took `bytes`: gives back what is sent whole. Nothing may be under way.
     #[inline]
-    pub(super) fn forget_sent(&mut self, bytes: usize, free: &mut Vec<Box<Batch>>) {
+    pub(super) fn forget_sent(&mut self, bytes: usize, free: &mut FreeBatches) {
         let is_done = match self {
             Sending::None => return,
             Sending::One { segment, skip } => {
@@ -69,7 +72,7 @@ impl Sending {
 
     /// Gives everything back. Nothing may be under way.
     #[inline]
-    pub(super) fn recycle(&mut self, free: &mut Vec<Box<Batch>>) {
+    pub(super) fn recycle(&mut self, free: &mut FreeBatches) {
         match std::mem::take(self) {
             Sending::None => {}
             Sending::One { segment, .. } => segment.recycle(),

@@ -201,10 +201,6 @@ enum End {
     Delayed,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one lives on each connection's stack; a box would cost an allocation a request"
-)]
 enum Next {
     Request(RequestStart),
     Http2,
