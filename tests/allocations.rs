@@ -1,7 +1,7 @@
-//! The steady path of a kept connection takes no memory from the allocator: a worker serves requests
-//! through the ordinary listener, connection manager, router and pool, or passes raw bytes on, and what its thread
-//! allocates is counted once everything has grown to its size. Only glommio allocates, each time the ring's worker goes
-//! to sleep for lack of work.
+//! The steady path of a kept connection takes no memory from the allocator, and holds little of it while nothing
+//! happens: a worker serves requests through the ordinary listener, connection manager, router and pool, or passes raw
+//! bytes on, and what its thread allocates is counted once everything has grown to its size. Only glommio allocates,
+//! each time the ring's worker goes to sleep for lack of work.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ use ringway::stats::groups::ListenerWorkerStats;
 use ringway::stats::{Registry, install_shard};
 use ringway::upstream::discovery::SystemResolver;
 use ringway::upstream::{ClusterControl, ClusterManager};
-use ringway_test_support::counting_allocator::{CountingAllocator, count_this_thread, counted};
+use ringway_test_support::counting_allocator::{CountingAllocator, count_this_thread, counted, held};
 use ringway_test_support::{Authority, TlsClient, TlsServer};
 
 const WARM_UP_REQUESTS: usize = 2_000;
@@ -33,6 +33,13 @@ const STEADY_ROUNDS: usize = 8;
 const SLOW_ANSWERS_MS: [u64; 2] = [20, 120];
 /// What glommio allocates when a worker goes to sleep and wakes again, at most.
 const ALLOCATIONS_PER_SLEEP: u64 = 32;
+/// Connections that are there before others are looked at: tables that all share have grown large enough by then not to
+/// be taken for what a connection holds.
+const EARLIER_CONNECTIONS: usize = 150;
+const IDLE_CONNECTIONS: usize = 200;
+/// What an idle connection that has served a request may hold, besides its places in the worker's tables.
+const IDLE_BYTES_MAX: i64 = 968;
+const IDLE_PIECES_MAX: i64 = 6;
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\ncontent-type: text/plain\r\n\r\n\
     0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
@@ -48,6 +55,38 @@ fn a_kept_connection_is_served_without_allocating() {
     let yaml = configuration(include_str!("allocations.yaml"), &origin);
     thread::spawn(move || answer_all(&origin));
     measure(&yaml, connect, exchange);
+}
+
+#[test]
+fn an_idle_connection_holds_little() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let yaml = configuration(include_str!("allocations.yaml"), &origin);
+    thread::spawn(move || answer_all(&origin));
+    for kind in kinds() {
+        let proxy = start(kind, &yaml, Arc::default());
+        let open = |_| {
+            let mut client = BufReader::with_capacity(512, connect(proxy));
+            exchange(&mut client);
+            client
+        };
+        let _earlier: Vec<_> = (0..EARLIER_CONNECTIONS).map(open).collect();
+        let before = held();
+        let _idle: Vec<_> = (0..IDLE_CONNECTIONS).map(open).collect();
+        // Each size that connections have, and how many of it: the one that is still at work does not count.
+        let per_connection = |((size, count), (_, before)): ((usize, i64), &(usize, i64))| {
+            let each = (count - before + IDLE_CONNECTIONS as i64 / 2).div_euclid(IDLE_CONNECTIONS as i64);
+            (size as i64, each)
+        };
+        let pieces: Vec<(i64, i64)> =
+            held().into_iter().zip(&before).map(per_connection).filter(|(_, each)| *each != 0).collect();
+        let bytes: i64 = pieces.iter().map(|(size, each)| size * each).sum();
+        let count: i64 = pieces.iter().map(|(_, each)| each).sum();
+        assert!(
+            bytes <= IDLE_BYTES_MAX && count <= IDLE_PIECES_MAX,
+            "{kind:?}: {bytes} bytes in {count} pieces; size and number of each: {pieces:?}"
+        );
+    }
 }
 
 #[test]
@@ -101,20 +140,9 @@ fn measure<S: Read>(
     mut exchange: impl FnMut(&mut BufReader<S>),
 ) {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let kinds = match io::probe(DriverChoice::Ring) {
-        Ok(_) => vec![DriverKind::Ring, DriverKind::Epoll],
-        Err(missing) => {
-            eprintln!("SKIPPED on ring: {missing}");
-            vec![DriverKind::Epoll]
-        }
-    };
-    for kind in kinds {
-        let (send, receive) = std::sync::mpsc::channel();
+    for kind in kinds() {
         let counters: Arc<DriverCounters> = Arc::default();
-        let of_worker = Arc::clone(&counters);
-        let yaml = yaml.to_owned();
-        thread::spawn(move || serve(kind, of_worker, &yaml, &send));
-        let proxy = receive.recv().expect("the worker listens");
+        let proxy = start(kind, yaml, Arc::clone(&counters));
         let mut client = BufReader::new(connect(proxy));
         for _ in 0..WARM_UP_REQUESTS {
             exchange(&mut client);
@@ -136,6 +164,25 @@ fn measure<S: Read>(
              sleeps: {rounds:?}"
         );
     }
+}
+
+/// The drivers that there are here.
+fn kinds() -> Vec<DriverKind> {
+    match io::probe(DriverChoice::Ring) {
+        Ok(_) => vec![DriverKind::Ring, DriverKind::Epoll],
+        Err(missing) => {
+            eprintln!("SKIPPED on ring: {missing}");
+            vec![DriverKind::Epoll]
+        }
+    }
+}
+
+/// Starts a worker with this configuration; returns where it listens.
+fn start(kind: DriverKind, yaml: &str, counters: Arc<DriverCounters>) -> SocketAddr {
+    let (send, receive) = std::sync::mpsc::channel();
+    let yaml = yaml.to_owned();
+    thread::spawn(move || serve(kind, counters, &yaml, &send));
+    receive.recv().expect("the worker listens")
 }
 
 fn exchange<S: Read + Write>(client: &mut BufReader<S>) {

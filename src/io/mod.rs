@@ -23,6 +23,7 @@ mod options;
 mod pooled;
 mod precise_timer;
 mod probe;
+mod queue;
 mod remote;
 mod ring;
 pub mod sim;

@@ -1,9 +1,9 @@
 //! What the worker knows about one stream socket: its queues and their limits. Drivers move bytes
 //! between these queues and the kernel; nothing here makes a system call.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use super::queue::Queue;
 use super::waiter::Waiter;
 use crate::buf::{Chunk, recycle_vec, take_vec};
 
@@ -55,7 +55,7 @@ pub(super) enum Phase {
 /// The receiving half.
 #[derive(Debug)]
 pub(super) struct Receive {
-    queue: VecDeque<Chunk>,
+    queue: Queue<Chunk>,
     charged_bytes: usize,
     bytes: usize,
     limit_bytes: usize,
@@ -74,7 +74,7 @@ pub(super) struct Receive {
 /// The sending half.
 #[derive(Debug)]
 pub(super) struct Transmit {
-    queue: VecDeque<Segment>,
+    queue: Queue<Segment>,
     /// Queued or being sent.
     pub(super) queued_bytes: usize,
     pub(super) error: Option<i32>,
@@ -131,7 +131,7 @@ impl Stream {
             phase: Phase::Free,
             fd: None,
             rx: Receive {
-                queue: VecDeque::new(),
+                queue: Queue::Empty,
                 charged_bytes: 0,
                 bytes: 0,
                 limit_bytes: DEFAULT_RECEIVE_LIMIT_BYTES,
@@ -143,7 +143,7 @@ impl Stream {
                 total_bytes: 0,
             },
             tx: Transmit {
-                queue: VecDeque::new(),
+                queue: Queue::Empty,
                 queued_bytes: 0,
                 error: None,
                 fin: Fin::No,
@@ -156,13 +156,11 @@ impl Stream {
         }
     }
 
-    /// Forgets everything but the memory of the queues.
+    /// Forgets everything.
     pub(super) fn reset(&mut self, generation: u32, phase: Phase) {
         let mut fresh = Stream::free();
         self.rx.queue.clear();
         self.tx.discard();
-        std::mem::swap(&mut fresh.rx.queue, &mut self.rx.queue);
-        std::mem::swap(&mut fresh.tx.queue, &mut self.tx.queue);
         (fresh.generation, fresh.phase) = (generation, phase);
         // A stream can be released while it is in the list of those to be flushed.
         fresh.tx.dirty = self.tx.dirty;
@@ -299,7 +297,9 @@ impl Transmit {
                 tail
             }
             other => {
-                self.queue.extend(other);
+                if let Some(segment) = other {
+                    self.queue.push_back(segment);
+                }
                 take_vec()
             }
         }
@@ -319,6 +319,12 @@ impl Transmit {
     #[inline]
     pub(super) fn is_queue_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// What waits, if that is a single piece: one send carries it. The bytes stay counted until `sent`.
+    #[inline]
+    pub(super) fn take_only(&mut self) -> Option<Segment> {
+        self.queue.pop_only()
     }
 
     /// Moves what one send may carry to `batch`. The bytes stay counted until `sent`.
@@ -366,7 +372,9 @@ impl Transmit {
     /// Drops what is queued.
     pub(super) fn discard(&mut self) {
         self.queued_bytes = 0;
-        self.queue.drain(..).for_each(Segment::recycle);
+        while let Some(segment) = self.queue.pop_front() {
+            segment.recycle();
+        }
     }
 }
 
@@ -422,6 +430,6 @@ mod tests {
 
     #[test]
     fn slots_stay_small() {
-        assert!(size_of::<Stream>() <= 320, "{}", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 224, "{}", size_of::<Stream>());
     }
 }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::filters::network::DrainState;
+use crate::config::DrainType;
+use crate::filters::network::{DrainState, ListenerHandle};
 use crate::stats::groups::ListenerWorkerStats;
 
 use super::{CompiledFilterChain, CompiledListener};
@@ -17,7 +18,7 @@ pub struct ActiveListener {
     pub drain: Rc<DrainState>,
     /// This worker's share of its statistics.
     pub worker_stats: ListenerWorkerStats,
-    chains: HashMap<*const CompiledFilterChain, Rc<DrainState>>,
+    chains: HashMap<*const CompiledFilterChain, Rc<ListenerHandle>>,
 }
 
 impl ActiveListener {
@@ -33,15 +34,18 @@ impl ActiveListener {
         worker_stats: ListenerWorkerStats,
     ) -> Rc<ActiveListener> {
         ActiveListener::with_chains(compiled, worker_stats, |chain| {
-            let Some(drain) = previous.chains.get(&Arc::as_ptr(chain)) else { return Rc::default() };
-            previous.drain.release(drain);
-            Rc::clone(drain)
+            let Some(known) = previous.chains.get(&Arc::as_ptr(chain)) else { return Rc::default() };
+            previous.drain.release(&known.drain);
+            Rc::clone(&known.drain)
         })
     }
 
-    /// How much one of its chains wants its connections gone.
-    pub fn drain_of(&self, chain: &Arc<CompiledFilterChain>) -> Rc<DrainState> {
-        Rc::clone(self.chains.get(&Arc::as_ptr(chain)).unwrap_or(&self.drain))
+    /// What the connections of one of its chains may know of it, and how much that wants them gone.
+    pub fn handle_of(&self, chain: &Arc<CompiledFilterChain>) -> Rc<ListenerHandle> {
+        match self.chains.get(&Arc::as_ptr(chain)) {
+            Some(handle) => Rc::clone(handle),
+            None => Rc::new(handle(&self.compiled, Rc::clone(&self.drain))),
+        }
     }
 
     fn with_chains(
@@ -53,9 +57,22 @@ impl ActiveListener {
         let chains = compiled.chains().map(|chain| {
             let of_chain = drain_of(chain);
             drain.adopt(Rc::clone(&of_chain));
-            (Arc::as_ptr(chain), of_chain)
+            (Arc::as_ptr(chain), Rc::new(handle(&compiled, of_chain)))
         });
         let chains = chains.collect();
         Rc::new(ActiveListener { compiled, drain, worker_stats, chains })
+    }
+}
+
+fn handle(compiled: &CompiledListener, drain: Rc<DrainState>) -> ListenerHandle {
+    ListenerHandle {
+        stats: compiled.stats,
+        drain,
+        drains_when_unhealthy: compiled.config.drain_type == DrainType::Default,
+        // The soft limit on buffered bytes; 0 in the configuration means none.
+        buffer_limit_bytes: match compiled.config.per_connection_buffer_limit_bytes {
+            0 => usize::MAX / 2,
+            bytes => bytes as usize,
+        },
     }
 }

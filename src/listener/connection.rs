@@ -2,7 +2,6 @@
 //! handshake`, then the chain's network filters, and accounting from its beginning to its end.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::clock::Instant;
-use crate::config::DrainType;
 use crate::filters::WorkerContext;
-use crate::filters::network::{
-    self, Connection, DrainRegistration, DrainState, ListenerHandle, TerminalFilter,
-};
+use crate::filters::network::{self, Connection, DrainRegistration, ListenerHandle, Serve, TerminalFilter};
 use crate::formatter::{AccessLogType, FormatContext};
 use crate::io::{self, Socket, Timer};
 use crate::log_debug;
@@ -30,35 +26,47 @@ const ALERT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves an accepted connection to its end, for as long as its chain lets it. Keeps the listener: whoever is on a
 /// connection may use what belongs to it.
-pub async fn serve_connection(active: Rc<ActiveListener>, socket: Socket, worker: Rc<WorkerContext>) {
-    let compiled = &*active.compiled;
-    let (now, time) = (io::now(), io::unix_time());
-    // Made when it is needed: it is large, and connections last long.
-    let timing = move || Timing::starting(now, time);
-    // In a box, so that connections hold no room for it once it is done.
-    let Some(admitted) = Box::pin(admit(&active, socket, timing)).await else { return };
-    let Admitted { mut stream, info, chain, account, drain, registration: _registration } = admitted;
-    let meter = (!compiled.access_logs.is_empty()).then(Rc::<ByteMeter>::default);
-    if let Some(meter) = &meter {
-        stream.set_meter(Rc::clone(meter));
+///
+/// The future lives as long as the connection: what must be there before it is served is done in a box that is gone
+/// then.
+pub fn serve_connection(
+    active: Rc<ActiveListener>,
+    socket: Socket,
+    worker: Rc<WorkerContext>,
+) -> impl Future<Output = ()> {
+    let admitting = Box::pin(admit(active, socket, worker));
+    async move {
+        let Some(Admitted { serving, registration, account, log }) = admitting.await else { return };
+        let served = registration.until_closed(serving).await.flatten();
+        if let Some(log) = log {
+            let active = Rc::clone(&account.active);
+            drop(account);
+            log.end(&active.compiled, served);
+        }
     }
-    let connection = Connection {
-        stream,
-        info: Rc::clone(&info),
-        worker,
-        listener: ListenerHandle {
-            stats: compiled.stats,
-            drain: Rc::clone(&drain),
-            drains_when_unhealthy: compiled.config.drain_type == DrainType::Default,
-            buffer_limit_bytes: buffer_limit(compiled),
-        },
-    };
-    let serving = serve_filters(compiled, chain, connection, timing());
-    let served = drain.until_closed(serving).await.flatten();
-    drop(account);
-    if let Some(meter) = meter {
-        let mut info = served.unwrap_or_else(|| described(info, timing()));
-        (info.bytes_received, info.bytes_sent) = (meter.received(), meter.sent());
+}
+
+/// A connection that a filter chain serves.
+struct Admitted {
+    serving: Serve,
+    /// So that the process's end waits for it.
+    registration: DrainRegistration,
+    account: Account,
+    log: Option<Box<EndLog>>,
+}
+
+/// What the listener's own log tells of a connection.
+struct EndLog {
+    info: Rc<ConnectionInfo>,
+    meter: Rc<ByteMeter>,
+    timing: Timing,
+}
+
+impl EndLog {
+    /// Writes the log. `served`: what the serving filter has to say.
+    fn end(self, compiled: &CompiledListener, served: Option<Box<StreamInfo>>) {
+        let mut info = served.unwrap_or_else(|| described(self.info, self.timing));
+        (info.bytes_received, info.bytes_sent) = (self.meter.received(), self.meter.sent());
         log_end(compiled, &mut info);
     }
 }
@@ -74,29 +82,39 @@ fn described(info: Rc<ConnectionInfo>, timing: Timing) -> Box<StreamInfo> {
     info
 }
 
+/// Has a connection served, once it is admitted.
+async fn admit(active: Rc<ActiveListener>, socket: Socket, worker: Rc<WorkerContext>) -> Option<Admitted> {
+    let timing = Timing::starting(io::now(), io::unix_time());
+    let compiled = &*active.compiled;
+    let Connected { mut stream, info, chain, account, listener, registration } =
+        connect(&active, socket, timing).await?;
+    let log = (!compiled.access_logs.is_empty()).then(|| {
+        let meter = Rc::<ByteMeter>::default();
+        stream.set_meter(Rc::clone(&meter));
+        Box::new(EndLog { info: Rc::clone(&info), meter, timing })
+    });
+    let serving = serve_filters(compiled, chain, Connection { stream, info, worker, listener }, timing);
+    Some(Admitted { serving, registration, account, log })
+}
+
 /// A connection that a filter chain is to serve.
-struct Admitted<'a> {
+struct Connected<'a> {
     stream: Stream,
     info: Rc<ConnectionInfo>,
     chain: &'a Arc<CompiledFilterChain>,
-    account: Account<'a>,
-    drain: Rc<DrainState>,
-    /// So that the process's end waits for it.
+    account: Account,
+    listener: Rc<ListenerHandle>,
     registration: DrainRegistration,
 }
 
 /// Inspects a connection, chooses its chain, and waits for the chain's transport socket. None if it is not to be
 /// served, which is logged.
-async fn admit(
-    active: &ActiveListener,
-    mut socket: Socket,
-    timing: impl Fn() -> Timing,
-) -> Option<Admitted<'_>> {
+async fn connect(active: &Rc<ActiveListener>, mut socket: Socket, timing: Timing) -> Option<Connected<'_>> {
     let compiled = &*active.compiled;
     let mut info = describe(&socket)?;
     log_debug!(Connection, "new connection from {}", info.remote_address);
     if !compiled.listener_filters.is_empty() && inspect(compiled, &mut socket, &mut info).await.is_err() {
-        log_end(compiled, &mut StreamInfo::new(Rc::new(info), None, timing()));
+        log_end(compiled, &mut StreamInfo::new(Rc::new(info), None, timing));
         return None;
     }
     if info.transport_protocol.is_empty() {
@@ -105,7 +123,7 @@ async fn admit(
     }
     let Some(chain) = match_filter_chain(compiled, &info) else {
         compiled.stats.no_filter_chain_match.inc();
-        let mut info = StreamInfo::new(Rc::new(info), None, timing());
+        let mut info = StreamInfo::new(Rc::new(info), None, timing);
         info.response_code_details = "filter_chain_not_found".into();
         info.response_flags = ResponseFlags::NO_ROUTE_FOUND;
         log_end(compiled, &mut info);
@@ -113,8 +131,8 @@ async fn admit(
     };
     info.filter_chain_name = Arc::clone(&chain.name);
     let account = Account::open(active);
-    let drain = active.drain_of(chain);
-    let registration = drain.register();
+    let listener = active.handle_of(chain);
+    let registration = listener.drain.register();
     let stream = match &chain.tls {
         None => Stream::raw(socket),
         Some(tls) => {
@@ -122,7 +140,7 @@ async fn admit(
                 Ok(stream) => stream,
                 Err(NoHandshake) => {
                     drop(account);
-                    let mut info = StreamInfo::new(Rc::new(info), None, timing());
+                    let mut info = StreamInfo::new(Rc::new(info), None, timing);
                     if let Some(terminal) = &chain.terminal {
                         info.timing.complete = Some(io::now());
                         terminal.on_refused(&info);
@@ -133,19 +151,16 @@ async fn admit(
             }
         }
     };
-    Some(Admitted { stream, info: Rc::new(info), chain, account, drain, registration })
+    Some(Connected { stream, info: Rc::new(info), chain, account, listener, registration })
 }
 
-/// What serves a connection; it gives what the serving filter has to say for the log, if it has.
-type Serving<'a> = Pin<Box<dyn Future<Output = Option<Box<StreamInfo>>> + 'a>>;
-
 /// Has the last filter of the chain serve the connection, once the others have let it pass.
-fn serve_filters<'a>(
+fn serve_filters(
     compiled: &CompiledListener,
-    chain: &'a CompiledFilterChain,
+    chain: &Arc<CompiledFilterChain>,
     connection: Connection,
     timing: Timing,
-) -> Serving<'a> {
+) -> Serve {
     let Some(terminal) = &chain.terminal else {
         compiled.stats.network_extension_config_missing.inc();
         return Box::pin(async { None });
@@ -153,7 +168,8 @@ fn serve_filters<'a>(
     if chain.filters.is_empty() {
         return Arc::clone(terminal).serve(connection);
     }
-    Box::pin(serve_behind_filters(chain, terminal, connection, timing))
+    let (chain, terminal) = (Arc::clone(chain), Arc::clone(terminal));
+    Box::pin(async move { serve_behind_filters(&chain, &terminal, connection, timing).await })
 }
 
 async fn serve_behind_filters(
@@ -271,32 +287,24 @@ fn log_end(compiled: &CompiledListener, info: &mut StreamInfo) {
     compiled.access_logs.log(&cx);
 }
 
-/// The soft limit on buffered bytes; 0 in the configuration means none.
-fn buffer_limit(compiled: &CompiledListener) -> usize {
-    match compiled.config.per_connection_buffer_limit_bytes {
-        0 => usize::MAX / 2,
-        bytes => bytes as usize,
-    }
-}
-
 /// Counts a connection as open until it is dropped, whatever ends it.
-struct Account<'a> {
-    active: &'a ActiveListener,
+struct Account {
+    active: Rc<ActiveListener>,
     opened: Instant,
 }
 
-impl Account<'_> {
-    fn open(active: &ActiveListener) -> Account<'_> {
+impl Account {
+    fn open(active: &Rc<ActiveListener>) -> Account {
         let stats = active.compiled.stats;
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
         active.worker_stats.downstream_cx_total.inc();
         active.worker_stats.downstream_cx_active.inc();
-        Account { active, opened: io::now() }
+        Account { active: Rc::clone(active), opened: io::now() }
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for Account {
     fn drop(&mut self) {
         let stats = self.active.compiled.stats;
         stats.downstream_cx_active.dec();
@@ -319,6 +327,6 @@ mod tests {
     #[test]
     fn a_connections_state_stays_within_its_budget() {
         let size = future_size(serve_connection);
-        assert!(size <= 320, "{size} bytes");
+        assert!(size <= 88, "{size} bytes");
     }
 }

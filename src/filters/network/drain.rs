@@ -5,10 +5,10 @@
 //! listener may be replaced while some of its chains, and the connections on them, stay.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
@@ -90,19 +90,31 @@ impl DrainState {
     }
 
     /// Runs `connection` to its end, or until the level is [`DrainLevel::Closed`], when it is dropped.
-    pub async fn until_closed<T>(&self, connection: impl Future<Output = T> + Unpin) -> Option<T> {
-        let place = Place { state: self, key: self.tasks.borrow_mut().insert(None) };
-        let mut connection = connection;
-        poll_fn(|cx| {
-            if self.level.get() == DrainLevel::Closed {
-                return Poll::Ready(None);
-            }
-            if let Some(waker @ None) = self.tasks.borrow_mut().get_mut(place.key) {
-                *waker = Some(cx.waker().clone());
-            }
-            Pin::new(&mut connection).poll(cx).map(Some)
-        })
-        .await
+    pub fn until_closed<F: Future + Unpin>(&self, connection: F) -> UntilClosed<'_, F> {
+        UntilClosed { connection, place: Place { state: self, key: self.tasks.borrow_mut().insert(None) } }
+    }
+}
+
+/// A connection that ends when it is wanted gone altogether; gives none then.
+#[must_use = "futures do nothing unless polled"]
+pub struct UntilClosed<'a, F> {
+    connection: F,
+    place: Place<'a>,
+}
+
+impl<F: Future + Unpin> Future for UntilClosed<'_, F> {
+    type Output = Option<F::Output>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let Place { state, key } = self.place;
+        if state.level.get() == DrainLevel::Closed {
+            return Poll::Ready(None);
+        }
+        if let Some(waker @ None) = state.tasks.borrow_mut().get_mut(key) {
+            *waker = Some(cx.waker().clone());
+        }
+        Pin::new(&mut self.connection).poll(cx).map(Some)
     }
 }
 
@@ -136,6 +148,11 @@ impl DrainRegistration {
         self.state.is_draining()
     }
 
+    /// As [`DrainState::until_closed`].
+    pub fn until_closed<F: Future + Unpin>(&self, connection: F) -> UntilClosed<'_, F> {
+        self.state.until_closed(connection)
+    }
+
     /// Whether the connection should end though its peer has not been told.
     pub fn closes_idle(&self) -> bool {
         self.state.closes_idle()
@@ -164,7 +181,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake};
+    use std::task::Wake;
 
     #[derive(Default)]
     struct Count(AtomicUsize);

@@ -29,7 +29,7 @@ mod registry;
 mod tcp_proxy;
 
 pub use chain::{Admitted, admit};
-pub use drain::{DrainLevel, DrainRegistration, DrainState};
+pub use drain::{DrainLevel, DrainRegistration, DrainState, UntilClosed};
 pub use registry::{build, support_tables};
 
 /// How long a client has to take what is left for it, and to close, once a connection is over.
@@ -44,11 +44,10 @@ pub struct Connection {
     /// The worker that owns it.
     pub worker: Rc<WorkerContext>,
     /// The listener that accepted it.
-    pub listener: ListenerHandle,
+    pub listener: Rc<ListenerHandle>,
 }
 
-/// What a connection may know of the listener that accepted it.
-#[derive(Clone)]
+/// What a connection may know of the listener that accepted it; its connections on a worker share it.
 pub struct ListenerHandle {
     /// Its statistics.
     pub stats: ListenerStats,

@@ -1,8 +1,8 @@
 //! The io_uring driver: turns what the socket table wants into operations and their completions
 //! into what the table knows.
 //!
-//! Whatever the kernel reads or writes belongs to the slot's [`Operations`] (or to the pool), never
-//! to a future; a slot is released only when none of its operations is left.
+//! Whatever the kernel reads or writes is held by the slot's [`Operations`] (or by the pool), never
+//! by a future; a slot is released only when none of its operations is left.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,13 +15,14 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use super::buffers::Buffers;
 use super::receive::Receives;
+use super::send::{FreeBatches, Sending};
 use super::tag::{Operation, pack, unpack};
 use super::uring::{Completion, Uring};
 use crate::buf::Pool;
 use crate::io::bind::client_socket;
 use crate::io::driver::CloseMode;
 use crate::io::remote::Remote;
-use crate::io::stream::{Fin, Phase, Segment};
+use crate::io::stream::{Fin, Phase};
 use crate::io::table::SocketTable;
 use crate::io::{Address, SocketOptions};
 
@@ -50,9 +51,11 @@ pub(in crate::io) struct RingDriver {
     /// Counts turns, to tell whether a send was done at once.
     turn: u32,
     buffers: Buffers,
-    /// Parallel to the table's streams. Boxed: the kernel holds pointers into them.
-    #[allow(clippy::vec_box)]
-    streams: Vec<Box<Operations>>,
+    /// Parallel to the table's streams. They move when the list grows: the kernel holds pointers to what they own, but
+    /// none into them.
+    streams: Vec<Operations>,
+    /// For sends of several pieces.
+    free_batches: FreeBatches,
     listeners: Vec<Accepting>,
     /// Streams whose receive found no buffer, in the order in which they are to go on.
     starved: VecDeque<u32>,
@@ -65,26 +68,24 @@ pub(in crate::io) struct RingDriver {
     timespec: types::Timespec,
 }
 
-/// The operations of one stream's slot and the memory they use.
+/// The operations of one stream's slot, and what owns the memory they use. In one cache line.
+#[derive(Default)]
+#[repr(align(64))]
 struct Operations {
     /// Operations whose last completion has not been reaped.
     count: u32,
     receiving: bool,
     cancelling_receive: bool,
     starved: bool,
-    sending: bool,
     /// The turn in which the last send was queued, and how many before it, without a break, were done at once.
     sent_in_turn: u32,
     prompt_sends: u8,
     connecting: bool,
     watching_failure: bool,
-    /// What is being sent; untouched while `sending`.
-    segments: Vec<Segment>,
-    /// Bytes of the first segment that are sent already.
-    skip: usize,
-    iovecs: Vec<libc::iovec>,
-    message: libc::msghdr,
-    address: socket2::SockAddrStorage,
+    /// What is being sent.
+    sending: Sending,
+    /// Where to, while `connecting`.
+    address: Option<Box<socket2::SockAddrStorage>>,
 }
 
 #[derive(Default)]
@@ -106,6 +107,7 @@ impl RingDriver {
             turn: 0,
             buffers,
             streams: Vec::new(),
+            free_batches: Vec::new(),
             listeners: Vec::new(),
             starved: VecDeque::new(),
             completions: Vec::with_capacity(CQ_ENTRIES as usize / 4),
@@ -173,11 +175,11 @@ impl RingDriver {
         stream.fd = Some(fd);
         let operations = slot(&mut self.streams, index);
         let address_len = target.len();
-        operations.address = target.as_storage();
+        let storage = operations.address.insert(Box::new(target.as_storage()));
+        let address = (&raw const **storage).cast();
         operations.connecting = true;
-        let address = (&raw const operations.address).cast();
         let entry = opcode::Connect::new(types::Fd(raw_fd), address, address_len).build();
-        // SAFETY: the address lies in the slot's box and is not changed while `connecting`.
+        // SAFETY: the address lies in a box that is neither changed nor freed while `connecting`.
         unsafe { self.start(index, &entry.user_data(tag)) };
         Ok(())
     }
@@ -228,7 +230,7 @@ impl RingDriver {
         }
         let under_way = [
             (operations.receiving && !operations.cancelling_receive, Operation::Receive),
-            (operations.sending, Operation::Send),
+            (!operations.sending.is_none(), Operation::Send),
             (operations.connecting, Operation::Connect),
             (operations.watching_failure, Operation::Failure),
         ];
@@ -335,11 +337,11 @@ impl RingDriver {
         let stream = &mut table.streams[index as usize];
         let operations = slot(&mut self.streams, index);
         let Some(fd) = &stream.fd else { return };
-        if operations.sending || stream.phase != Phase::Open {
+        if !operations.sending.is_none() || stream.phase != Phase::Open {
             return;
         }
-        stream.tx.take_batch(&mut operations.segments);
-        if operations.segments.is_empty() {
+        operations.sending = Sending::take(&mut stream.tx, &mut self.free_batches);
+        if operations.sending.is_none() {
             if stream.tx.fin == Fin::Wanted {
                 stream.tx.fin = Fin::Sent;
                 // Fails only if the connection is gone, which receiving reports.
@@ -348,7 +350,6 @@ impl RingDriver {
             return;
         }
         let (fd, tag) = (fd.as_raw_fd(), pack(Operation::Send, index, stream.generation));
-        operations.skip = 0;
         if operations.prompt_sends >= PROMPT_SENDS_MIN {
             self.expected_sends += 1;
         }
@@ -357,29 +358,22 @@ impl RingDriver {
 
     #[inline]
     fn submit_send(&mut self, index: u32, fd: RawFd, tag: u64) {
-        let operations = &mut *self.streams[index as usize];
-        operations.sending = true;
+        let operations = &mut self.streams[index as usize];
         operations.sent_in_turn = self.turn;
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        let entry = if let [segment] = &operations.segments[..] {
-            let bytes = &segment.bytes()[operations.skip..];
-            opcode::Send::new(types::Fd(fd), bytes.as_ptr(), bytes.len() as u32).flags(flags).build()
-        } else {
-            operations.iovecs.clear();
-            for segment in &operations.segments {
-                let bytes = segment.bytes();
-                let iov_base = bytes.as_ptr().cast_mut().cast();
-                operations.iovecs.push(libc::iovec { iov_base, iov_len: bytes.len() });
+        let entry = match &mut operations.sending {
+            Sending::None => return,
+            Sending::One { segment, skip } => {
+                let bytes = &segment.bytes()[*skip..];
+                opcode::Send::new(types::Fd(fd), bytes.as_ptr(), bytes.len() as u32).flags(flags).build()
             }
-            let first = &mut operations.iovecs[0];
-            first.iov_base = first.iov_base.wrapping_byte_add(operations.skip);
-            first.iov_len -= operations.skip;
-            operations.message.msg_iov = operations.iovecs.as_mut_ptr();
-            operations.message.msg_iovlen = operations.iovecs.len() as _;
-            opcode::SendMsg::new(types::Fd(fd), &operations.message).flags(flags as u32).build()
+            Sending::Many(batch) => {
+                opcode::SendMsg::new(types::Fd(fd), batch.message()).flags(flags as u32).build()
+            }
         };
-        // SAFETY: message, iovecs and segments belong to the slot's box, which is neither moved nor
-        // freed, and are not touched while `sending`.
+        // SAFETY: the bytes belong to segments that `sending` owns, which are neither changed nor dropped before the
+        // completion, and the message with all that it points to lies in the batch's box; none of them moves with
+        // the slot.
         unsafe { self.start(index, &entry.user_data(tag)) };
     }
 
@@ -415,7 +409,7 @@ impl RingDriver {
     #[inline]
     fn received(&mut self, table: &mut SocketTable, index: u32, completion: Completion) {
         let stream = &mut table.streams[index as usize];
-        let operations = &mut *self.streams[index as usize];
+        let operations = &mut self.streams[index as usize];
         let ended = !cqueue::more(completion.flags);
         if ended {
             (operations.receiving, operations.cancelling_receive) = (false, false);
@@ -457,28 +451,27 @@ impl RingDriver {
     #[inline]
     fn sent(&mut self, table: &mut SocketTable, index: u32, result: i32) {
         let stream = &mut table.streams[index as usize];
-        let operations = &mut *self.streams[index as usize];
-        operations.sending = false;
+        let operations = &mut self.streams[index as usize];
         let prompt = operations.sent_in_turn.wrapping_add(1) == self.turn;
         operations.prompt_sends = if prompt { operations.prompt_sends.saturating_add(1) } else { 0 };
         operations.count -= 1;
         self.operations -= 1;
         // The owner is gone, or the connection was found broken meanwhile: nothing is counted as queued.
         if stream.phase == Phase::Closing || stream.tx.error.is_some() {
-            return operations.segments.drain(..).for_each(Segment::recycle);
+            return operations.sending.recycle(&mut self.free_batches);
         }
         match result {
             0.. => {
-                operations.forget_sent(result as usize);
+                operations.sending.forget_sent(result as usize, &mut self.free_batches);
                 stream.tx.sent(result as usize);
             }
             error if [libc::EINTR, libc::EAGAIN].contains(&-error) => {}
             error => {
-                operations.segments.drain(..).for_each(Segment::recycle);
+                operations.sending.recycle(&mut self.free_batches);
                 return stream.tx.fail(-error);
             }
         }
-        if !operations.segments.is_empty()
+        if !operations.sending.is_none()
             && let Some(fd) = &stream.fd
         {
             let (fd, tag) = (fd.as_raw_fd(), pack(Operation::Send, index, stream.generation));
@@ -491,7 +484,7 @@ impl RingDriver {
     fn failed(&mut self, table: &mut SocketTable, index: u32, completion: Completion) {
         let stream = &mut table.streams[index as usize];
         if !cqueue::more(completion.flags) {
-            let operations = &mut *self.streams[index as usize];
+            let operations = &mut self.streams[index as usize];
             operations.watching_failure = false;
             operations.count -= 1;
             self.operations -= 1;
@@ -503,8 +496,9 @@ impl RingDriver {
     }
 
     fn connected(&mut self, table: &mut SocketTable, index: u32, result: i32) {
-        let operations = &mut *self.streams[index as usize];
+        let operations = &mut self.streams[index as usize];
         operations.connecting = false;
+        operations.address = None;
         operations.count -= 1;
         self.operations -= 1;
         match result {
@@ -545,8 +539,8 @@ impl RingDriver {
     }
 
     fn finish_close(&mut self, table: &mut SocketTable, index: u32) {
-        let operations = &mut *self.streams[index as usize];
-        operations.segments.drain(..).for_each(Segment::recycle);
+        let operations = &mut self.streams[index as usize];
+        operations.sending.recycle(&mut self.free_batches);
         if std::mem::take(&mut operations.starved) {
             self.starved.retain(|&starved| starved != index);
         }
@@ -600,46 +594,19 @@ impl Drop for RingDriver {
     }
 }
 
-impl Operations {
-    fn new() -> Operations {
-        Operations {
-            count: 0,
-            receiving: false,
-            cancelling_receive: false,
-            starved: false,
-            sending: false,
-            sent_in_turn: 0,
-            prompt_sends: 0,
-            connecting: false,
-            watching_failure: false,
-            segments: Vec::new(),
-            skip: 0,
-            iovecs: Vec::new(),
-            // SAFETY: all zeroes is a valid `msghdr`.
-            message: unsafe { std::mem::zeroed() },
-            address: socket2::SockAddrStorage::zeroed(),
-        }
-    }
-
-    /// Gives back the segments that are sent.
-    #[inline]
-    fn forget_sent(&mut self, bytes: usize) {
-        let mut left = bytes + self.skip;
-        let whole = self.segments.iter().take_while(|segment| {
-            let fits = segment.bytes().len() <= left;
-            left -= if fits { segment.bytes().len() } else { 0 };
-            fits
-        });
-        let whole = whole.count();
-        self.segments.drain(..whole).for_each(Segment::recycle);
-        self.skip = left;
-    }
-}
-
-#[allow(clippy::vec_box)] // see the field
-fn slot(streams: &mut Vec<Box<Operations>>, index: u32) -> &mut Operations {
+fn slot(streams: &mut Vec<Operations>, index: u32) -> &mut Operations {
     while streams.len() <= index as usize {
-        streams.push(Box::new(Operations::new()));
+        streams.push(Operations::default());
     }
     &mut streams[index as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_stay_small() {
+        assert!(size_of::<Operations>() <= 64, "{}", size_of::<Operations>());
+    }
 }

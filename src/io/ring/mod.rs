@@ -5,6 +5,7 @@ mod driver;
 mod host;
 mod probe;
 mod receive;
+mod send;
 mod tag;
 mod uring;
 

@@ -26,7 +26,7 @@ pub struct ConnectionContext {
     /// The worker.
     pub worker: Rc<WorkerContext>,
     /// The listener.
-    pub listener: ListenerHandle,
+    pub listener: Rc<ListenerHandle>,
 }
 
 impl ConnectionContext {
@@ -35,7 +35,7 @@ impl ConnectionContext {
         manager: Arc<HttpConnectionManager>,
         info: Rc<ConnectionInfo>,
         worker: Rc<WorkerContext>,
-        listener: ListenerHandle,
+        listener: Rc<ListenerHandle>,
     ) -> ConnectionContext {
         let routes = manager.routes.on_worker(&worker.routes);
         ConnectionContext { manager, routes, info, worker, listener }
@@ -66,34 +66,36 @@ impl ConnectionContext {
 
 /// Counts a connection as open until it is dropped, whatever ends it.
 pub struct Account {
-    stats: HttpConnectionStats,
+    /// The connection.
+    pub cx: Rc<ConnectionContext>,
     /// Of the version it speaks, once that is known.
     active_of_version: Option<Gauge>,
-    is_tls: bool,
     opened: Instant,
 }
 
 impl Account {
     /// A new connection.
-    pub fn open(stats: HttpConnectionStats, info: &ConnectionInfo) -> Account {
+    pub fn open(cx: Rc<ConnectionContext>) -> Account {
+        let stats = &cx.manager.stats.connections;
         stats.downstream_cx_total.inc();
         stats.downstream_cx_active.inc();
-        let is_tls = info.is_tls();
-        if is_tls {
+        if cx.info.is_tls() {
             stats.downstream_cx_ssl_total.inc();
             stats.downstream_cx_ssl_active.inc();
         }
-        Account { stats, active_of_version: None, is_tls, opened: io::now() }
+        Account { cx, active_of_version: None, opened: io::now() }
     }
 
     /// The client speaks HTTP/1. Counted once.
     pub fn speaks_http1(&mut self) {
-        self.speaks(self.stats.downstream_cx_http1_total, self.stats.downstream_cx_http1_active);
+        let stats = &self.cx.manager.stats.connections;
+        self.speaks(stats.downstream_cx_http1_total, stats.downstream_cx_http1_active);
     }
 
     /// The client speaks HTTP/2.
     pub fn speaks_http2(&mut self) {
-        self.speaks(self.stats.downstream_cx_http2_total, self.stats.downstream_cx_http2_active);
+        let stats = &self.cx.manager.stats.connections;
+        self.speaks(stats.downstream_cx_http2_total, stats.downstream_cx_http2_active);
     }
 
     fn speaks(&mut self, total: Counter, active: Gauge) {
@@ -107,12 +109,13 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.stats.downstream_cx_active.dec();
-        if self.is_tls {
-            self.stats.downstream_cx_ssl_active.dec();
+        let stats = &self.cx.manager.stats.connections;
+        stats.downstream_cx_active.dec();
+        if self.cx.info.is_tls() {
+            stats.downstream_cx_ssl_active.dec();
         }
-        self.stats.downstream_cx_destroy.inc();
-        self.stats.downstream_cx_length_ms.record(io::now().since(self.opened).as_millis() as u64);
+        stats.downstream_cx_destroy.inc();
+        stats.downstream_cx_length_ms.record(io::now().since(self.opened).as_millis() as u64);
         if let Some(active) = self.active_of_version {
             active.dec();
         }

@@ -113,6 +113,7 @@ impl H1Connection {
             }
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(Event::Head(start))) => {
+                    self.release_input();
                     self.interim_allowed = start.head.version >= Version::Http11;
                     self.received_before = self.decoded_bytes() - u64::from(start.head_bytes);
                     self.sent_before = self.queued_total;
@@ -171,6 +172,14 @@ impl H1Connection {
     /// Of the stream's bytes, those that the decoder has had.
     fn decoded_bytes(&self) -> u64 {
         self.stream.bytes_taken() - self.input.len() as u64
+    }
+
+    /// Lets go of the memory of bytes that are all decoded: others may need it, and an idle connection does not.
+    #[inline]
+    fn release_input(&mut self) {
+        if self.input.is_empty() {
+            self.input = Chunk::new();
+        }
     }
 
     fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) {

@@ -4,12 +4,12 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::base::clock::{Instant, UnixTime};
 use crate::config::CodecType;
 use crate::filters::http::LocalReply;
-use crate::filters::network::{Connection, DrainRegistration};
+use crate::filters::network::DrainRegistration;
 use crate::http::h1::{H1Error, RequestStart, TargetForm};
 use crate::http::{HeaderMap, RequestHead, Version, h1, header};
 use crate::io::{self, pooled};
@@ -28,36 +28,31 @@ use super::stream_clock::StreamClock;
 ///
 /// What it needs is made before the future is: that lives as long as the connection, and keeps room for all that an
 /// asynchronous function is given and for all that stands in a place of its own while it waits.
-pub fn serve_http1(
-    manager: Arc<HttpConnectionManager>,
-    connection: Connection,
-) -> impl Future<Output = Option<Box<StreamInfo>>> {
-    let Connection { stream, info, worker, listener } = connection;
-    let cx = Rc::new(ConnectionContext::new(manager, info, worker, listener));
-    let mut account = Account::open(cx.manager.stats.connections, &cx.info);
-    let drain = cx.listener.drain.register();
-    let mut side = Box::new(ClientSide::new(&cx, stream));
+pub fn serve_http1(mut account: Account, stream: Stream) -> impl Future<Output = Option<Box<StreamInfo>>> {
+    let drain = account.cx.listener.drain.register();
+    let mut side = Box::new(ClientSide::new(&account.cx, stream));
     async move {
-        let mut requests: u32 = 0;
         let last = loop {
-            let waiting = Waiting { manager: &cx.manager, drain: &drain, first: requests == 0 };
-            let exchange = match waiting.next_request(&mut side).await {
-                Next::Request(start, began) => {
+            let next = next_request(&account.cx.manager, &drain, &mut side).await;
+            let cx = &account.cx;
+            let exchange = match next {
+                Next::Request(start) => {
+                    let request = side.begin_request(&cx.manager, start);
+                    cx.info.note_protocol(request.head.version);
+                    let exchange = pooled(exchange(Rc::clone(cx), side, request));
                     account.speaks_http1();
-                    cx.info.note_protocol(start.head.version);
-                    requests += 1;
-                    let request = begin_request(&cx.manager, start, began, requests);
-                    pooled(exchange(Rc::clone(&cx), side, request))
+                    exchange
                 }
                 Next::Refused(error) => {
-                    account.speaks_http1();
                     match &error {
                         Refused::Broken(error) if error.is_protocol_error() => {
                             cx.info.is_protocol_broken.set(true);
                         }
                         _ => cx.info.note_protocol(Version::Http11),
                     }
-                    break Last::Refusal(refuse(Rc::clone(&cx), side, error));
+                    let refusal = refuse(Rc::clone(cx), side, error);
+                    account.speaks_http1();
+                    break Last::Refusal(refusal);
                 }
                 Next::Http2 => break Last::Http2(side),
                 // A client that only ended its own direction still reads what it was answered.
@@ -81,20 +76,13 @@ pub fn serve_http1(
         let serving = match last {
             Last::Refusal(refusal) => refusal,
             Last::Close(side, end) => {
-                pooled(close(Rc::clone(&cx), side, end)).await;
+                pooled(close(Rc::clone(&account.cx), side, end)).await;
                 return None;
             }
             Last::Http2(side) => {
                 let (stream, first) = side.client.into_parts();
-                let ConnectionContext { info, listener, .. } = &*cx;
-                let connection = Connection {
-                    stream,
-                    info: Rc::clone(info),
-                    worker: Rc::clone(&cx.worker),
-                    listener: listener.clone(),
-                };
                 drop(drain);
-                serve_http2(Arc::clone(&cx.manager), connection, account, first)
+                serve_http2(account, stream, first)
             }
         };
         serving.await;
@@ -115,6 +103,10 @@ enum Last {
 struct ClientSide {
     client: H1Connection,
     clock: StreamClock,
+    /// When the first byte of the next request came; none if nothing of it is there.
+    began: Option<(Instant, UnixTime)>,
+    /// Requests that have begun.
+    requests: u32,
 }
 
 impl ClientSide {
@@ -132,7 +124,29 @@ impl ClientSide {
         }
         let mut clock = StreamClock::new();
         clock.set(Deadline::ConnectionDuration, manager.max_connection_duration);
-        ClientSide { client, clock }
+        ClientSide { client, clock, began: None, requests: 0 }
+    }
+
+    /// Makes a request of what the codec has read.
+    fn begin_request(&mut self, manager: &HttpConnectionManager, mut start: RequestStart) -> Request {
+        let (now, time) = self.began.take().unwrap_or_else(|| (io::now(), io::unix_time()));
+        self.requests = self.requests.saturating_add(1);
+        let asks_server = start.form == TargetForm::Absolute && start.head.path() == b"*";
+        adapt_to_options(manager, &mut start);
+        let is_last = manager.max_requests_per_connection.is_some_and(|most| self.requests >= most);
+        if is_last {
+            manager.stats.connections.downstream_cx_max_requests_reached.inc();
+        }
+        Request {
+            // An upgrade has no end before it is refused.
+            end_stream: start.framing.is_empty() && !start.upgrade,
+            head: start.head,
+            keep_alive: start.keep_alive && !is_last,
+            upgrade: start.upgrade,
+            expect_continue: start.expect_continue,
+            asks_server,
+            timing: Timing::starting(now, time),
+        }
     }
 }
 
@@ -143,7 +157,7 @@ async fn exchange(
     mut side: Box<ClientSide>,
     request: Request,
 ) -> (Box<ClientSide>, bool) {
-    let ClientSide { client, clock } = &mut *side;
+    let ClientSide { client, clock, .. } = &mut *side;
     let routes = cx.take_routes();
     let persistent = Exchange::run(cx.around(&routes), client, clock, request).await;
     (side, persistent)
@@ -156,7 +170,7 @@ fn refuse(
     refused: Refused,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
-        let ClientSide { client, clock } = &mut *side;
+        let ClientSide { client, clock, .. } = &mut *side;
         let (request, reply) = match refused {
             Refused::Broken(error) => {
                 if error.is_protocol_error() {
@@ -187,12 +201,8 @@ enum End {
     Delayed,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one lives on each connection's stack; a box would cost an allocation a request"
-)]
 enum Next {
-    Request(RequestStart, Timing),
+    Request(RequestStart),
     Http2,
     Refused(Refused),
     End(End),
@@ -204,40 +214,43 @@ enum Refused {
     HeadersLate,
 }
 
+/// Waits for the next request. No asynchronous function: connections spend their time here, and what it is given would
+/// have two places in the future of one.
+fn next_request<'a>(
+    manager: &'a HttpConnectionManager,
+    drain: &'a DrainRegistration,
+    side: &'a mut ClientSide,
+) -> impl Future<Output = Next> + 'a {
+    side.clock.set(Deadline::ConnectionIdle, manager.connection_idle_timeout);
+    let mut waiting = Waiting { manager, drain, side };
+    poll_fn(move |cx| {
+        let next = waiting.poll_next_request(cx);
+        if next.is_ready() {
+            waiting.side.clock.clear(Deadline::ConnectionIdle);
+            waiting.side.clock.clear(Deadline::RequestHeaders);
+        }
+        next
+    })
+}
+
 /// The time between two requests.
 struct Waiting<'a> {
     manager: &'a HttpConnectionManager,
     drain: &'a DrainRegistration,
-    first: bool,
+    side: &'a mut ClientSide,
 }
 
 impl Waiting<'_> {
-    async fn next_request(&self, side: &mut ClientSide) -> Next {
-        let ClientSide { client, clock } = side;
-        clock.set(Deadline::ConnectionIdle, self.manager.connection_idle_timeout);
-        let mut began: Option<Timing> = None;
-        let next = poll_fn(|cx| self.poll_next_request(client, clock, &mut began, cx)).await;
-        clock.clear(Deadline::ConnectionIdle);
-        clock.clear(Deadline::RequestHeaders);
-        next
-    }
-
-    fn poll_next_request(
-        &self,
-        client: &mut H1Connection,
-        clock: &mut StreamClock,
-        began: &mut Option<Timing>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Next> {
+    fn poll_next_request(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let ClientSide { client, clock, began, requests } = &mut *self.side;
         match client.poll_request(cx) {
             Poll::Ready(Ok(start)) => {
-                let timing = began.unwrap_or_else(|| Timing::starting(io::now(), io::unix_time()));
                 if let Some(timeout) = self.manager.request_timeout
                     && !start.framing.is_empty()
                 {
                     clock.set(Deadline::Request, Some(timeout));
                 }
-                return Poll::Ready(Next::Request(start, timing));
+                return Poll::Ready(Next::Request(start));
             }
             Poll::Ready(Err(NoRequest::Closed)) => return Poll::Ready(Next::End(End::Remote)),
             Poll::Ready(Err(NoRequest::Http2)) => return Poll::Ready(Next::Http2),
@@ -247,7 +260,7 @@ impl Waiting<'_> {
             Poll::Pending => {}
         }
         if began.is_none() && !client.is_idle() {
-            *began = Some(Timing::starting(io::now(), io::unix_time()));
+            *began = Some((io::now(), io::unix_time()));
             clock.clear(Deadline::ConnectionIdle);
             clock.set(Deadline::RequestHeaders, self.manager.request_headers_timeout);
         }
@@ -268,36 +281,11 @@ impl Waiting<'_> {
         if began.is_none() {
             if self.drain.closes_idle() {
                 self.manager.stats.connections.downstream_cx_drain_close.inc();
-                return Poll::Ready(Next::End(if self.first { End::Local } else { End::Delayed }));
+                return Poll::Ready(Next::End(if *requests == 0 { End::Local } else { End::Delayed }));
             }
             self.drain.set_waker(cx.waker());
         }
         Poll::Pending
-    }
-}
-
-/// Makes a request of what the codec has read.
-fn begin_request(
-    manager: &HttpConnectionManager,
-    mut start: RequestStart,
-    began: Timing,
-    requests: u32,
-) -> Request {
-    let asks_server = start.form == TargetForm::Absolute && start.head.path() == b"*";
-    adapt_to_options(manager, &mut start);
-    let is_last = manager.max_requests_per_connection.is_some_and(|most| requests >= most);
-    if is_last {
-        manager.stats.connections.downstream_cx_max_requests_reached.inc();
-    }
-    Request {
-        // An upgrade has no end before it is refused.
-        end_stream: start.framing.is_empty() && !start.upgrade,
-        head: start.head,
-        keep_alive: start.keep_alive && !is_last,
-        upgrade: start.upgrade,
-        expect_continue: start.expect_continue,
-        asks_server,
-        timing: began,
     }
 }
 

@@ -11,12 +11,12 @@ use std::task::{Context, Poll, Waker};
 use crate::base::clock::Instant;
 use crate::buf::Chunk;
 use crate::config::Http2Keepalive;
-use crate::filters::network::{Connection, DrainRegistration};
+use crate::filters::network::DrainRegistration;
 use crate::http::h2::{ConnectionEnd, ConnectionError, ErrorCode, IncomingRequest};
 use crate::http::{Method, RequestHead, Version, h2, header};
 use crate::io::{self, Timer, pooled};
 use crate::stream_info::Timing;
-use crate::transport::H2Link;
+use crate::transport::{H2Link, Stream};
 
 use super::HttpConnectionManager;
 use super::context::{Account, ConnectionContext};
@@ -30,23 +30,17 @@ use super::stream_clock::StreamClock;
 const FLUSH_CHECKS: u32 = 2;
 
 /// Serves a connection until it ends. `first`: what was received of it already.
-pub fn serve_http2(
-    manager: Arc<HttpConnectionManager>,
-    connection: Connection,
-    mut account: Account,
-    first: Chunk,
-) -> Pin<Box<dyn Future<Output = ()>>> {
+pub fn serve_http2(mut account: Account, stream: Stream, first: Chunk) -> Pin<Box<dyn Future<Output = ()>>> {
     Box::pin(async move {
         account.speaks_http2();
-        let Connection { stream, info, worker, listener } = connection;
-        let buffer_limit = u32::try_from(listener.buffer_limit_bytes).unwrap_or(u32::MAX);
-        let settings = h2::H2Settings { stream_send_buffer_bytes: buffer_limit, ..manager.h2_settings };
+        let cx = Rc::clone(&account.cx);
+        let buffer_limit = u32::try_from(cx.listener.buffer_limit_bytes).unwrap_or(u32::MAX);
+        let settings = h2::H2Settings { stream_send_buffer_bytes: buffer_limit, ..cx.manager.h2_settings };
         let link = H2Link::new(h2::Connection::server(settings), stream);
         let is_recognized = !first.is_empty();
         if is_recognized {
             link.receive(first);
         }
-        let cx = Rc::new(ConnectionContext::new(manager, info, worker, listener));
         let mut server = Server {
             drain: cx.listener.drain.register(),
             shared: Rc::new(Shared {

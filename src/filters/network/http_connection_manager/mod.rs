@@ -19,6 +19,7 @@ mod request_id;
 mod routes;
 mod stream_clock;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use crate::stats::groups::{
 };
 
 use super::{Connection, Serve, TerminalFilter};
-use context::Account;
+use context::{Account, ConnectionContext};
 use local_reply::LocalReplyMapper;
 use request_headers::RequestHeaderSettings;
 use routes::RouteSource;
@@ -98,11 +99,12 @@ impl TerminalFilter for HttpConnectionManager {
             CodecType::Auto => connection.info.negotiated_protocol() == Some(b"h2"),
             CodecType::Http1 | CodecType::Http3 => false,
         };
+        let Connection { stream, info, worker, listener } = connection;
+        let account = Account::open(Rc::new(ConnectionContext::new(self, info, worker, listener)));
         if !is_http2 {
-            return Box::pin(http1::serve_http1(self, connection));
+            return Box::pin(http1::serve_http1(account, stream));
         }
-        let account = Account::open(self.stats.connections, &connection.info);
-        let serving = http2::serve_http2(self, connection, account, Chunk::new());
+        let serving = http2::serve_http2(account, stream, Chunk::new());
         Box::pin(async move {
             serving.await;
             None

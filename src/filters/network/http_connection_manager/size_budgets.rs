@@ -2,15 +2,14 @@
 //! costs for each open connection, and either finds room or raises the budget on purpose.
 
 use std::future::Future;
-use std::sync::Arc;
 
-use super::HttpConnectionManager;
+use super::context::Account;
 use super::exchange::Exchange;
 use super::h1::H1Connection;
 use super::http1::serve_http1;
 use super::stream_clock::StreamClock;
-use crate::filters::network::Connection;
 use crate::stream_info::StreamInfo;
+use crate::transport::Stream;
 
 /// The size of the future that serves a stream of HTTP/2.
 fn stream_future_size() -> usize {
@@ -27,10 +26,10 @@ fn future_size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
 
 #[test]
 fn state_stays_within_its_budget() {
-    let serve = future_size::<Arc<HttpConnectionManager>, Connection, _>(serve_http1);
+    let serve = future_size::<Account, Stream, _>(serve_http1);
     let sizes = [
         // One for each open connection, idle or not: everything but buffers and filters.
-        ("the future that serves a connection", serve, 512),
+        ("the future that serves a connection", serve, 144),
         ("H1Connection", size_of::<H1Connection>(), 232),
         ("StreamClock", size_of::<StreamClock>(), 144),
         // One for each stream under way.
