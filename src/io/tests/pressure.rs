@@ -49,9 +49,11 @@ async fn many_timers_cost_nothing() {
 async fn exhaustion() {
     const READERS: usize = 40;
     const EACH: usize = 512 << 10;
+    const LIMIT_BYTES: usize = 256 << 10;
     let mut pairs = Vec::new();
     for i in 0..READERS {
         let (mut far, mut near) = pair().await;
+        far.set_receive_limit(LIMIT_BYTES);
         near.write_chunk(crate::buf::Chunk::from_vec(pattern(EACH, i as u8)));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(far.poll_recv(&mut cx).is_pending());
