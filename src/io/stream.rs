@@ -251,7 +251,7 @@ impl Receive {
     }
 
     /// What one operation may receive: what fits below the limit, or half of it where that is not worth an
-    /// operation, so that the limit is exceeded by half at most.
+    /// operation, so that one operation exceeds the limit by half at most.
     #[inline]
     pub(super) fn allowance_bytes(&self) -> usize {
         self.limit_bytes.saturating_sub(self.charged_bytes).max(self.limit_bytes / 2)

@@ -88,6 +88,8 @@ async fn admit(active: Rc<ActiveListener>, socket: Socket, worker: Rc<WorkerCont
     let compiled = &*active.compiled;
     let Connected { mut stream, info, chain, account, listener, registration } =
         connect(&active, socket, timing).await?;
+    // What may wait before a host that takes no more.
+    stream.set_receive_limit(listener.buffer_limit_bytes.min(io::DEFAULT_RECEIVE_LIMIT_BYTES));
     let log = (!compiled.access_logs.is_empty()).then(|| {
         let meter = Rc::<ByteMeter>::default();
         stream.set_meter(Rc::clone(&meter));

@@ -19,7 +19,7 @@ use crate::config::cluster::Locality;
 use crate::config::route::RoutingPriority;
 use crate::config::{ProxyProtocolVersion, UpstreamProxyProtocol};
 use crate::http::{HeaderMap, ResponseHead, Version, header};
-use crate::io::{Address, Socket};
+use crate::io::{Address, DEFAULT_RECEIVE_LIMIT_BYTES, Socket};
 use crate::transport::proxy_protocol::{self, Addresses};
 use crate::transport::{OfferedProtocols, Stream, WantedPeer};
 
@@ -180,6 +180,8 @@ impl Host {
         let info = &self.cluster.info;
         let place = self.place.borrow();
         let mut socket = Socket::connect(&place.address, &info.socket_options);
+        // What may wait before a client, or a stream, that does not read.
+        socket.set_receive_limit(info.high_watermark_bytes.min(DEFAULT_RECEIVE_LIMIT_BYTES));
         if let Some(protocol) = &info.config.proxy_protocol {
             socket.with_write_buffer(|out| write_proxy_header(protocol, client, out));
         }

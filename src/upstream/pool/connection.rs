@@ -115,19 +115,11 @@ impl Connection {
         connection
     }
 
-    fn new(
-        host: &Host,
-        pool: &Rc<Pool>,
-        mut stream: Stream,
-        begun: Instant,
-        permit: Permit,
-    ) -> Rc<Connection> {
+    fn new(host: &Host, pool: &Rc<Pool>, stream: Stream, begun: Instant, permit: Permit) -> Rc<Connection> {
         let cluster = Rc::clone(&host.cluster);
         let info = &cluster.info;
         let mut timer = Timer::new();
         timer.arm(begun + info.config.connect_timeout);
-        // What a response may have waiting before a client that does not read.
-        stream.set_receive_limit(info.high_watermark_bytes.min(io::DEFAULT_RECEIVE_LIMIT_BYTES));
         let transport = Transport {
             stream,
             decoder: ClientDecoder::new(info.h1_settings),
