@@ -23,15 +23,16 @@ thread_local! {
     static FREE: RefCell<Vec<(TypeId, Box<dyn Any>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Moves `future` to a free place.
-pub fn pooled<F: Future + 'static>(future: F) -> Pooled<F> {
-    let place = match with_free(Vec::pop).flatten() {
-        Some(mut place) => {
-            place.set(Some(future));
-            place
-        }
-        None => Box::pin(Some(future)),
-    };
+/// Puts what `make` makes in a free place.
+///
+/// Inlined, and the future made only when nothing can fail any more: the compiler then writes what the future is given
+/// to its place, instead of making all of it elsewhere and copying some kilobytes.
+#[inline(always)]
+pub fn pooled<F: Future + 'static>(make: impl FnOnce() -> F) -> Pooled<F> {
+    let mut place = free_place::<F>();
+    if place.is_none() {
+        place.set(Some(make()));
+    }
     Pooled { place: Some(place) }
 }
 
@@ -57,6 +58,12 @@ impl<F: Future + 'static> Drop for Pooled<F> {
             }
         });
     }
+}
+
+/// A place with nothing in it.
+#[inline(never)]
+fn free_place<F: Future + 'static>() -> Place<F> {
+    with_free(Vec::pop).flatten().unwrap_or_else(|| Box::pin(None))
 }
 
 /// Lends the free places for futures of type `F`; none while the thread ends.
@@ -92,15 +99,15 @@ mod tests {
             std::ptr::from_ref(&**place).addr()
         };
         let mut cx = Context::from_waker(Waker::noop());
-        let mut first = pooled(work(held.clone()));
+        let mut first = pooled(|| work(held.clone()));
         assert!(Pin::new(&mut first).poll(&mut cx).is_pending());
         let before = address(&first);
         drop(first);
         assert_eq!(Rc::strong_count(&held), 1, "dropped with the future");
-        let mut second = pooled(work(held.clone()));
+        let mut second = pooled(|| work(held.clone()));
         assert!(Pin::new(&mut second).poll(&mut cx).is_pending());
         assert_eq!(address(&second), before);
-        let mut other = pooled(async { 7 });
+        let mut other = pooled(|| async { 7 });
         assert_eq!(Pin::new(&mut other).poll(&mut cx), Poll::Ready(7));
     }
 }

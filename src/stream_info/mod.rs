@@ -100,6 +100,7 @@ pub struct WireBytes {
 
 impl StreamInfo {
     /// A stream that begins with `timing` on `connection`.
+    #[inline(always)]
     pub fn new(connection: Rc<ConnectionInfo>, protocol: Option<Version>, timing: Timing) -> StreamInfo {
         let downstream_remote_address = connection.remote_address.clone();
         StreamInfo {

@@ -39,7 +39,8 @@ pub fn serve_http1(mut account: Account, stream: Stream) -> impl Future<Output =
                 Next::Request(start) => {
                     let request = side.begin_request(&cx.manager, start);
                     cx.info.note_protocol(request.head.version);
-                    let exchange = pooled(exchange(Rc::clone(cx), side, request));
+                    let cx = Rc::clone(cx);
+                    let exchange = pooled(move || exchange(cx, side, request));
                     account.speaks_http1();
                     exchange
                 }
@@ -76,7 +77,8 @@ pub fn serve_http1(mut account: Account, stream: Stream) -> impl Future<Output =
         let serving = match last {
             Last::Refusal(refusal) => refusal,
             Last::Close(side, end) => {
-                pooled(close(Rc::clone(&account.cx), side, end)).await;
+                let cx = Rc::clone(&account.cx);
+                pooled(move || close(cx, side, end)).await;
                 return None;
             }
             Last::Http2(side) => {

@@ -176,7 +176,8 @@ impl Server {
             self.announce_end();
         }
         self.shared.streams.set(self.shared.streams.get() + 1);
-        io::spawn(pooled(serve_stream(Rc::clone(&self.shared), stream, to_request(head, end_stream))));
+        let (shared, request) = (Rc::clone(&self.shared), to_request(head, end_stream));
+        io::spawn(pooled(move || serve_stream(shared, stream, request)));
     }
 
     fn on_deadline(&mut self, deadline: Deadline) {

@@ -23,11 +23,9 @@ pub struct Attempt {
     request_sent: bool,
 }
 
-/// How an attempt went.
-pub enum Outcome {
-    /// The final response's head is here.
-    Response(Attempt, ResponseHead, bool),
-    /// It ended without one; whether some of the request was given to a connection.
+/// Why an attempt brought no response.
+pub enum Failure {
+    /// The host or the way there; whether some of the request was given to a connection.
     Reset(UpstreamReset, bool),
     /// The connection had served before and ended before any byte of a response: most likely the
     /// origin had closed it already; or, `is_unprocessed`, the origin said that it did nothing with the request.
@@ -39,23 +37,27 @@ pub enum Outcome {
     Late(Deadline),
 }
 
+/// The final response's head, and whether nothing follows it.
+pub type Answer = (ResponseHead, bool);
+
+// The two waits are no async functions: those keep what they are given twice, and what every stream in flight holds
+// decides how many of them a cache holds.
 impl<D: DownstreamStream> Exchange<'_, D> {
-    /// Gets a connection to the host. `Err(Ok(_))` says how the attempt ended instead.
-    pub(super) async fn check_out_connection(
+    /// Gets a connection to the host.
+    pub(super) fn check_out_connection(
         &mut self,
         mut check_out: CheckOut,
-    ) -> Result<Result<UpstreamStream, Outcome>, Stop> {
-        std::future::poll_fn(|task| {
+    ) -> impl Future<Output = Result<Result<UpstreamStream, Failure>, Stop>> {
+        std::future::poll_fn(move |task| {
             if let Some(kind) = self.poll_deadlines(task)? {
-                return Poll::Ready(Ok(Err(Outcome::Late(kind))));
+                return Poll::Ready(Ok(Err(Failure::Late(kind))));
             }
             if let Poll::Ready(result) = check_out.poll_stream(task) {
-                return Poll::Ready(Ok(result.map_err(|failure| Outcome::Reset(failure.into(), false))));
+                return Poll::Ready(Ok(result.map_err(|failure| Failure::Reset(failure.into(), false))));
             }
             self.check_client(task)?;
             Poll::Pending
         })
-        .await
     }
 
     /// Sends the request's head.
@@ -71,26 +73,12 @@ impl<D: DownstreamStream> Exchange<'_, D> {
     }
 
     /// Sends the request's body and waits for the head of the response.
-    pub(super) async fn await_response(
+    pub(super) fn await_response(
         &mut self,
-        mut attempt: Attempt,
+        attempt: &mut Attempt,
         replay: &mut Replay,
-    ) -> Result<Outcome, Stop> {
-        let outcome =
-            std::future::poll_fn(|task| self.poll_await_response(task, &mut attempt, replay)).await?;
-        Ok(match outcome {
-            Awaited::Head(head, end_stream) => Outcome::Response(attempt, head, end_stream),
-            Awaited::Late(kind) => Outcome::Late(kind),
-            Awaited::Reset(_) if attempt.stream.is_unprocessed() => {
-                Outcome::StaleConnection { is_unprocessed: true }
-            }
-            Awaited::Reset(UpstreamReset::ConnectionTermination)
-                if attempt.stream.is_reused() && !attempt.stream.response_started() =>
-            {
-                Outcome::StaleConnection { is_unprocessed: false }
-            }
-            Awaited::Reset(reset) => Outcome::Reset(reset, true),
-        })
+    ) -> impl Future<Output = Result<Result<Answer, Failure>, Stop>> {
+        std::future::poll_fn(move |task| self.poll_await_response(task, attempt, replay))
     }
 
     fn poll_await_response(
@@ -98,20 +86,20 @@ impl<D: DownstreamStream> Exchange<'_, D> {
         task: &mut Context<'_>,
         attempt: &mut Attempt,
         replay: &mut Replay,
-    ) -> Poll<Result<Awaited, Stop>> {
+    ) -> Poll<Result<Result<Answer, Failure>, Stop>> {
         loop {
             if let Some(kind) = self.poll_deadlines(task)? {
-                return Poll::Ready(Ok(Awaited::Late(kind)));
+                return Poll::Ready(Ok(Err(Failure::Late(kind))));
             }
             self.poll_send_request(task, attempt, replay)?;
             match attempt.stream.poll_event(task) {
                 Poll::Ready(Ok(UpstreamEvent::Informational(head))) => self.pass_informational(head),
                 Poll::Ready(Ok(UpstreamEvent::Head { head, end_stream })) => {
                     self.clock.touch();
-                    return Poll::Ready(Ok(Awaited::Head(head, end_stream)));
+                    return Poll::Ready(Ok(Ok((head, end_stream))));
                 }
                 Poll::Ready(Ok(UpstreamEvent::Data { .. } | UpstreamEvent::Trailers(_))) => {}
-                Poll::Ready(Err(reset)) => return Poll::Ready(Ok(Awaited::Reset(reset))),
+                Poll::Ready(Err(reset)) => return Poll::Ready(Ok(Err(attempt.failure(reset)))),
                 Poll::Pending => {
                     self.check_client(task)?;
                     return Poll::Pending;
@@ -226,13 +214,19 @@ impl<D: DownstreamStream> Exchange<'_, D> {
     }
 }
 
-enum Awaited {
-    Head(ResponseHead, bool),
-    Reset(UpstreamReset),
-    Late(Deadline),
-}
-
 impl Attempt {
+    /// What it means that the exchange was reset before a response came.
+    fn failure(&self, reset: UpstreamReset) -> Failure {
+        if self.stream.is_unprocessed() {
+            return Failure::StaleConnection { is_unprocessed: true };
+        }
+        let is_closed = matches!(reset, UpstreamReset::ConnectionTermination);
+        if is_closed && self.stream.is_reused() && !self.stream.response_started() {
+            return Failure::StaleConnection { is_unprocessed: false };
+        }
+        Failure::Reset(reset, true)
+    }
+
     fn finish_request(&mut self, trailers: Option<&crate::http::HeaderMap>) {
         match trailers {
             Some(trailers) => self.stream.send_trailers(trailers),

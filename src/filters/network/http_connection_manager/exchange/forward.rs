@@ -16,9 +16,9 @@ use crate::routing::{ForwardAction, MatchedRoute, replace_authority};
 use crate::stream_info::{ResponseFlags, UpstreamInfo};
 use crate::upstream::breaker::ResourceKind;
 use crate::upstream::retry::{AttemptOutcome, RetryContext, RetryDecision};
-use crate::upstream::{Host, HostPick, UpstreamReset, outlier};
+use crate::upstream::{CheckOut, Host, HostPick, UpstreamReset, UpstreamStream, outlier};
 
-use super::attempt::{Attempt, Outcome};
+use super::attempt::{Attempt, Failure};
 use super::prepare::{Forwarding, set_number};
 use super::replay::Replay;
 use super::upstream_failure::{
@@ -32,18 +32,35 @@ const MAX_STALE_CONNECTIONS: u32 = 3;
 
 /// What follows an attempt.
 enum Next {
-    /// Another one.
-    Again,
+    /// Another one, after this time.
+    Again(Duration),
     /// The exchange is over.
     Done,
 }
 
 impl<'a, D: DownstreamStream> Exchange<'a, D> {
+    /// Serves the request from the route's cluster.
     pub(super) async fn forward(
         &mut self,
         route: MatchedRoute<'a>,
         action: &'a ForwardAction,
     ) -> Result<(), Stop> {
+        let mut forwarding = self.find_cluster(route, action)?;
+        let mut replay = self.keep_for_retries(&forwarding);
+        while let Next::Again(pause) = self.attempt(&mut forwarding, &mut replay).await? {
+            if !pause.is_zero() {
+                self.pause(pause).await?;
+            }
+            self.refresh_cluster(&mut forwarding)?;
+        }
+        Ok(())
+    }
+
+    fn find_cluster(
+        &mut self,
+        route: MatchedRoute<'a>,
+        action: &'a ForwardAction,
+    ) -> Result<Forwarding<'a>, Stop> {
         let manager = self.around.manager;
         let cluster =
             route.cluster_name(&self.request).and_then(|name| self.around.worker.clusters.get(name));
@@ -52,24 +69,26 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
             return Err(Stop::reply(cluster_not_found_reply(action.config.cluster_not_found_response_code)));
         };
         self.info.upstream_cluster = Some(std::sync::Arc::clone(&cluster.info().name));
-        let mut forwarding = self.prepare_request(route, action, cluster);
-        let limit = self.replay_limit(&forwarding);
-        self.decode.set_limit_bytes(limit.max(self.around.listener.buffer_limit_bytes));
-        let mut replay = Replay::new(if forwarding.retry.is_some() { limit } else { 0 });
-        loop {
-            if let Next::Done = self.attempt(&mut forwarding, &mut replay).await? {
-                return Ok(());
+        Ok(self.prepare_request(route, action, cluster))
+    }
+
+    /// The cluster may have been replaced or removed since the last attempt.
+    fn refresh_cluster(&mut self, forwarding: &mut Forwarding<'a>) -> Result<(), Stop> {
+        match self.around.worker.clusters.get(&forwarding.cluster.info().name) {
+            Some(cluster) if Rc::ptr_eq(&cluster, &forwarding.cluster) => {}
+            Some(cluster) => {
+                forwarding.wanted_name = cluster.info().wanted_name(&self.request);
+                forwarding.cluster = cluster;
             }
-            // It may have been replaced or removed meanwhile.
-            match self.around.worker.clusters.get(&forwarding.cluster.info().name) {
-                Some(cluster) if Rc::ptr_eq(&cluster, &forwarding.cluster) => {}
-                Some(cluster) => {
-                    forwarding.wanted_name = cluster.info().wanted_name(&self.request);
-                    forwarding.cluster = cluster;
-                }
-                None => return Err(self.no_host(&forwarding)),
-            }
+            None => return Err(self.no_host(forwarding)),
         }
+        Ok(())
+    }
+
+    fn keep_for_retries(&mut self, forwarding: &Forwarding<'_>) -> Replay {
+        let limit = self.replay_limit(forwarding);
+        self.decode.set_limit_bytes(limit.max(self.around.listener.buffer_limit_bytes));
+        Replay::new(if forwarding.retry.is_some() { limit } else { 0 })
     }
 
     fn replay_limit(&self, forwarding: &Forwarding<'_>) -> usize {
@@ -80,6 +99,34 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
     }
 
     async fn attempt(&mut self, forwarding: &mut Forwarding<'a>, replay: &mut Replay) -> Result<Next, Stop> {
+        let (host, check_out) = self.start_attempt(forwarding)?;
+        let mut attempt = match self.check_out_connection(check_out).await? {
+            Ok(stream) => self.start_request(&host, stream, replay),
+            Err(failure) => return self.on_failure(forwarding, replay, &host, failure),
+        };
+        let (head, end_stream) = match self.await_response(&mut attempt, replay).await? {
+            Ok(answer) => answer,
+            Err(failure) => {
+                if let Failure::Late(_) = failure {
+                    host.outlier().record(outlier::Outcome::Timeout);
+                }
+                drop(attempt);
+                return self.on_failure(forwarding, replay, &host, failure);
+            }
+        };
+        self.end_per_try_timeout();
+        if let Some(pause) = self.on_response(forwarding, replay, &attempt, head, end_stream)? {
+            return Ok(Next::Again(pause));
+        }
+        let result = self.stream_response(&mut attempt, replay).await;
+        let (sent, received) = attempt.stream.wire_bytes();
+        self.info.wire_bytes.upstream_sent += sent;
+        self.info.wire_bytes.upstream_received += received;
+        result.map(|()| Next::Done)
+    }
+
+    /// Picks a host and asks it for a connection.
+    fn start_attempt(&mut self, forwarding: &mut Forwarding<'a>) -> Result<(Rc<Host>, CheckOut), Stop> {
         let Some(host) = self.pick_host(forwarding) else {
             return Err(self.no_host(forwarding));
         };
@@ -98,44 +145,48 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         self.clock.set_attempt_idle_timeout(policy.and_then(|policy| policy.per_try_idle_timeout));
         let priority = forwarding.action.config.priority;
         let check_out = host.check_out_for(forwarding.wanted_name.as_ref(), priority, self.request.version);
-        let outcome = match self.check_out_connection(check_out).await? {
-            Ok(stream) => {
-                host.outlier().record(outlier::Outcome::Connected);
-                let attempt = self.encode_request(stream, replay);
-                self.note_connection(&attempt);
-                let outcome = self.await_response(attempt, replay).await?;
-                if let Outcome::Late(_) = outcome {
-                    host.outlier().record(outlier::Outcome::Timeout);
-                }
-                outcome
-            }
-            Err(outcome) => outcome,
-        };
+        Ok((host, check_out))
+    }
+
+    fn start_request(&mut self, host: &Host, stream: UpstreamStream, replay: &Replay) -> Attempt {
+        host.outlier().record(outlier::Outcome::Connected);
+        let attempt = self.encode_request(stream, replay);
+        self.note_connection(&attempt);
+        attempt
+    }
+
+    fn end_per_try_timeout(&mut self) {
         self.clock.clear(Deadline::PerTry);
         self.per_try_timeout = None;
-        if !matches!(outcome, Outcome::Response(..)) {
-            self.clock.set_attempt_idle_timeout(None);
-        }
-        match outcome {
-            Outcome::Response(attempt, head, end_stream) => {
-                self.on_response(forwarding, replay, attempt, head, end_stream).await
-            }
-            Outcome::StaleConnection { is_unprocessed }
+    }
+
+    /// The attempt brought no response: tries again, or answers in the host's stead.
+    fn on_failure(
+        &mut self,
+        forwarding: &mut Forwarding<'a>,
+        replay: &Replay,
+        host: &Rc<Host>,
+        failure: Failure,
+    ) -> Result<Next, Stop> {
+        self.end_per_try_timeout();
+        self.clock.set_attempt_idle_timeout(None);
+        match failure {
+            Failure::StaleConnection { is_unprocessed }
                 if replay.is_intact()
                     && (is_unprocessed || self.request.method().is_idempotent())
                     && forwarding.stale_connections < MAX_STALE_CONNECTIONS =>
             {
                 forwarding.stale_connections += 1;
                 forwarding.attempts -= 1;
-                Ok(Next::Again)
+                Ok(Next::Again(Duration::ZERO))
             }
-            Outcome::StaleConnection { .. } => {
-                self.on_reset(forwarding, replay, &host, UpstreamReset::ConnectionTermination, true).await
+            Failure::StaleConnection { .. } => {
+                self.on_reset(forwarding, replay, host, UpstreamReset::ConnectionTermination, true)
             }
-            Outcome::Reset(reset, request_sent) => {
-                self.on_reset(forwarding, replay, &host, reset, request_sent).await
+            Failure::Reset(reset, request_sent) => {
+                self.on_reset(forwarding, replay, host, reset, request_sent)
             }
-            Outcome::Late(kind) => self.on_late(forwarding, replay, &host, kind).await,
+            Failure::Late(kind) => self.on_late(forwarding, replay, host, kind),
         }
     }
 
@@ -185,29 +236,29 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         }
     }
 
-    /// The final response's head is here: passes it on, or tries again.
-    async fn on_response(
+    /// The final response's head is here: passes it on, or says when to try again.
+    fn on_response(
         &mut self,
         forwarding: &mut Forwarding<'a>,
-        replay: &mut Replay,
-        mut attempt: Attempt,
+        replay: &Replay,
+        attempt: &Attempt,
         mut head: ResponseHead,
         end_stream: bool,
-    ) -> Result<Next, Stop> {
-        attempt.stream.host().report_response(&self.request.headers, &head);
+    ) -> Result<Option<Duration>, Stop> {
+        let host = attempt.stream.host();
+        host.report_response(&self.request.headers, &head);
         let decision = self.decide(forwarding, replay, AttemptOutcome::Response(&head));
         if let RetryDecision::RetryAfter(pause) = decision {
-            self.charge(forwarding, head.status(), attempt.stream.host().is_canary());
-            forwarding.tried.push(Rc::clone(attempt.stream.host()));
-            drop(attempt);
+            self.charge(forwarding, head.status(), host.is_canary());
+            forwarding.tried.push(Rc::clone(host));
             self.clock.set_attempt_idle_timeout(None);
-            return self.pause(pause).await;
+            return Ok(Some(pause));
         }
         self.flag_decision(decision);
         self.info.timing.first_upstream_rx = Some(io::now());
         self.info.response_code_details = "via_upstream".into();
         self.info.response_code = Some(head.status());
-        self.charge(forwarding, head.status(), attempt.stream.host().is_canary());
+        self.charge(forwarding, head.status(), host.is_canary());
         self.settle_upgrade(head.status());
         self.tell_service_time(&mut head);
         if forwarding.route.virtual_host.config.include_attempt_count_in_response {
@@ -219,18 +270,14 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         };
         forwarding.route.finalize_response(&mut head, &cx);
         self.filter_response(head, end_stream)?;
-        let result = self.stream_response(&mut attempt, replay).await;
-        let (sent, received) = attempt.stream.wire_bytes();
-        self.info.wire_bytes.upstream_sent += sent;
-        self.info.wire_bytes.upstream_received += received;
-        result.map(|()| Next::Done)
+        Ok(None)
     }
 
     /// The attempt ended without a response.
-    async fn on_reset(
+    fn on_reset(
         &mut self,
         forwarding: &mut Forwarding<'a>,
-        replay: &mut Replay,
+        replay: &Replay,
         host: &Rc<Host>,
         reset: UpstreamReset,
         request_sent: bool,
@@ -242,7 +289,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         let decision = self.decide(forwarding, replay, AttemptOutcome::Reset { reset: &reset, request_sent });
         if let RetryDecision::RetryAfter(pause) = decision {
             forwarding.tried.push(Rc::clone(host));
-            return self.pause(pause).await;
+            return Ok(Next::Again(pause));
         }
         self.flag_decision(decision);
         if let Some(reason) = reset.transport_failure_reason() {
@@ -254,10 +301,10 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
     }
 
     /// A deadline has passed before a response came.
-    async fn on_late(
+    fn on_late(
         &mut self,
         forwarding: &mut Forwarding<'a>,
-        replay: &mut Replay,
+        replay: &Replay,
         host: &Rc<Host>,
         kind: Deadline,
     ) -> Result<Next, Stop> {
@@ -279,7 +326,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         let decision = self.decide(forwarding, replay, AttemptOutcome::PerTryTimeout);
         if let RetryDecision::RetryAfter(pause) = decision {
             forwarding.tried.push(Rc::clone(host));
-            return self.pause(pause).await;
+            return Ok(Next::Again(pause));
         }
         self.flag_decision(decision);
         self.charge(forwarding, 504, false);
@@ -319,7 +366,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
     }
 
     /// Waits before the next attempt, within the route's timeout.
-    async fn pause(&mut self, pause: Duration) -> Result<Next, Stop> {
+    async fn pause(&mut self, pause: Duration) -> Result<(), Stop> {
         let mut sleep = std::pin::pin!(io::sleep(pause));
         std::future::poll_fn(|task| {
             use std::task::Poll;
@@ -327,7 +374,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
                 return Poll::Ready(Err(Stop::reply(timeout_reply("response_timeout"))));
             }
             self.check_client(task)?;
-            sleep.as_mut().poll(task).map(|()| Ok(Next::Again))
+            sleep.as_mut().poll(task).map(Ok)
         })
         .await
     }
