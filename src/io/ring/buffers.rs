@@ -1,7 +1,8 @@
 //! The provided-buffer ring: blocks of the pool that the kernel may receive into.
 //!
 //! Few blocks lie in the ring, because the kernel takes the one that has lain there longest: with more of
-//! them every received byte would miss the cache.
+//! them every byte of a large body would miss the cache. More of them are there for small receives from hundreds of
+//! sockets at a time; large receives take these away again.
 
 use std::io;
 use std::ptr;
@@ -18,8 +19,10 @@ pub(super) const GROUP: u16 = 0;
 
 /// Received pieces up to this size are copied, and their block goes back at once.
 const COPY_OUT_BYTES: usize = 4_096;
-/// Blocks offered: 2 MiB, about a second-level cache, and more than one turn of the loop takes.
+/// Blocks offered: 2 MiB, about a second-level cache.
 const OFFERED_BLOCKS: usize = 128;
+/// Blocks offered while small receives come by the hundred.
+const OFFERED_BLOCKS_MAX: usize = 1_024;
 
 /// The blocks offered to the kernel.
 pub(super) struct Buffers {
@@ -31,7 +34,7 @@ pub(super) struct Buffers {
     published_tail: u16,
     /// Blocks in the ring.
     offered: usize,
-    /// How many there shall be.
+    /// How many there are at least, as far as the pool has them.
     target: usize,
     /// Per block, whether it is in the ring.
     in_ring: Vec<bool>,
@@ -89,15 +92,34 @@ impl Buffers {
     /// Offers more blocks if some went out, and makes all offers visible to the kernel.
     #[inline]
     pub(super) fn refill(&mut self) {
-        while self.offered < self.target {
-            let Some(block) = self.pool.take_block() else { break };
-            self.push(block);
-        }
+        self.offer(self.target);
+        self.publish();
+    }
+
+    /// Makes all offers visible to the kernel, those of blocks that came back included.
+    #[inline]
+    pub(super) fn publish(&mut self) {
         if self.published_tail != self.tail {
             self.published_tail = self.tail;
             // SAFETY: the tail lies within the mapping, is aligned, and is shared only atomically.
             let shared = unsafe { &*BufRingEntry::tail(self.entries).cast::<AtomicU16>() };
             shared.store(self.tail, Ordering::Release);
+        }
+    }
+
+    /// The kernel found no block. If those it had were back at once, small receives came faster than it was offered
+    /// new ones: more are offered then. Else blocks are scarce because they are in use, and are better not spread.
+    pub(super) fn ran_out(&mut self) {
+        if self.offered >= self.target {
+            let most = OFFERED_BLOCKS_MAX.min(self.in_ring.len() / 4).max(self.target);
+            self.offer((self.offered * 2).min(most));
+        }
+    }
+
+    fn offer(&mut self, count: usize) {
+        while self.offered < count {
+            let Some(block) = self.pool.take_block() else { break };
+            self.push(block);
         }
     }
 

@@ -32,6 +32,8 @@ const CQ_ENTRIES: u32 = 16_384;
 
 /// What the kernel posts per call if there is more (`IO_LOCAL_TW_DEFAULT_MAX`).
 const COMPLETIONS_PER_CALL: usize = 20;
+/// What is handled before tasks run and timers are looked at.
+const COMPLETIONS_PER_TURN: usize = 512;
 
 /// A stream's sends are expected to be done at once after so many that were.
 const PROMPT_SENDS_MIN: u8 = 4;
@@ -48,6 +50,8 @@ pub(in crate::io) struct RingDriver {
     receives: Receives,
     /// Sends queued in this turn that the kernel will most likely do at once.
     expected_sends: u32,
+    /// The kernel found no block in this turn.
+    ran_out: bool,
     /// Counts turns, to tell whether a send was done at once.
     turn: u32,
     buffers: Buffers,
@@ -104,6 +108,7 @@ impl RingDriver {
             uring,
             receives,
             expected_sends: 0,
+            ran_out: false,
             turn: 0,
             buffers,
             streams: Vec::new(),
@@ -286,44 +291,61 @@ impl RingDriver {
         table.dirty = dirty;
         self.resume_starved(table);
         self.await_events(wait)?;
+        let mut count = self.complete_posted(table);
+        if wait.is_zero() {
+            count = self.complete_rest(table, count)?;
+        }
+        if std::mem::take(&mut self.ran_out) {
+            self.buffers.ran_out();
+        }
+        Ok(count)
+    }
+
+    /// Kernels since 6.13 post a few completions per call. That suits a worker that waits, but one
+    /// that is busy with its tasks would fall behind. Each may take a block: no more than are offered.
+    /// Blocks that came back are offered again at once: with hundreds of small receives at a time the kernel
+    /// would find none, and each would have to be started anew.
+    fn complete_rest(&mut self, table: &mut SocketTable, mut count: usize) -> io::Result<usize> {
+        let mut latest = count;
+        while latest >= COMPLETIONS_PER_CALL
+            && count < COMPLETIONS_PER_TURN
+            && self.buffers.offered() > COMPLETIONS_PER_CALL
+        {
+            self.buffers.publish();
+            self.uring.submit_and_wait(Duration::ZERO)?;
+            latest = self.complete_posted(table);
+            count += latest;
+        }
+        Ok(count)
+    }
+
+    /// Handles what the kernel has posted; returns how much that was.
+    #[inline]
+    fn complete_posted(&mut self, table: &mut SocketTable) -> usize {
         let mut completions = std::mem::take(&mut self.completions);
         table.counters.cq_overflows.add(self.uring.reap(&mut completions));
-        if wait.is_zero() {
-            self.reap_rest(table, &mut completions)?;
-        }
         let count = completions.len();
         for completion in completions.drain(..) {
             self.complete(table, completion);
         }
         self.completions = completions;
-        Ok(count)
+        count
     }
 
     /// Waits for the first event besides the sends that are done at once: what they say is not worth a turn.
     #[inline]
     fn await_events(&mut self, wait: Duration) -> io::Result<()> {
         self.turn = self.turn.wrapping_add(1);
-        let expected = std::mem::take(&mut self.expected_sends);
+        // The kernel may post as many at once.
+        let expected = std::mem::take(&mut self.expected_sends).min(self.buffers.offered() as u32 / 2);
         let wait = if expected == 0 { wait } else { wait.min(SENDS_WAIT_MAX) };
         self.uring.submit_and_wait_for(1 + expected, wait)
     }
 
-    /// Kernels since 6.13 post a few completions per call. That suits a worker that waits, but one
-    /// that is busy with its tasks would fall behind. Each may take a block: no more than are offered.
-    fn reap_rest(&mut self, table: &SocketTable, completions: &mut Vec<Completion>) -> io::Result<()> {
-        let most = self.buffers.offered().saturating_sub(COMPLETIONS_PER_CALL);
-        let mut before = 0;
-        while completions.len() - before >= COMPLETIONS_PER_CALL && completions.len() < most {
-            before = completions.len();
-            self.uring.submit_and_wait(Duration::ZERO)?;
-            table.counters.cq_overflows.add(self.uring.reap(completions));
-        }
-        Ok(())
-    }
-
-    /// One receive for each buffer that is there, so that waiting streams do not spin.
+    /// One receive for every second buffer that is there, so that waiting streams do not spin, and leave some to
+    /// others.
     fn resume_starved(&mut self, table: &mut SocketTable) {
-        for _ in 0..self.starved.len().min(self.buffers.offered()) {
+        for _ in 0..self.starved.len().min(self.buffers.offered().div_ceil(2)) {
             let Some(index) = self.starved.pop_front() else { return };
             self.streams[index as usize].starved = false;
             if table.streams[index as usize].phase != Phase::Free {
@@ -437,6 +459,7 @@ impl RingDriver {
             _ if closing => {}
             libc::ENOBUFS => {
                 table.counters.enobufs.add(1);
+                self.ran_out = true;
                 if stream.rx.wanted && !std::mem::replace(&mut operations.starved, true) {
                     self.starved.push_back(index);
                 }
