@@ -159,8 +159,11 @@ impl TrieBuilder {
         let mut records = Vec::new();
         // Nodes still to be written, and where their parents' records want to know their place.
         let mut queue = Vec::with_capacity(self.nodes.len());
-        if !self.nodes.is_empty() {
-            queue.push((0, None));
+        match self.nodes.first() {
+            // What every path begins with needs no node before it: the first record may have a text, too.
+            Some(root) if root.only_leads_on() => queue.push((root.children[0] as usize, None)),
+            Some(_) => queue.push((0, None)),
+            None => {}
         }
         let mut next = 0;
         while let Some((node, wanted)) = queue.get(next).copied() {
@@ -206,6 +209,11 @@ impl TrieBuilder {
 }
 
 impl Node {
+    fn only_leads_on(&self) -> bool {
+        self.children.len() == 1
+            && [&self.prefix, &self.separated, &self.exact].iter().all(|it| it.is_empty())
+    }
+
     /// Appends the record up to the places of the children.
     fn write(&self, out: &mut Vec<u8>) {
         write_number(self.edge.len(), out);
