@@ -7,10 +7,10 @@ use super::context::wrapped_or;
 use super::{Context, FieldPath};
 
 /// Upgrades that one level of the configuration speaks of.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct UpgradeConfigs(Vec<UpgradeConfig>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct UpgradeConfig {
     /// In lower case.
     upgrade_type: String,

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use super::HeaderMutations;
-use super::per_filter::{PerFilterBuilder, PerFilterLevel};
+use super::level::Level;
+use super::per_filter::PerFilterBuilder;
+use super::shared::Shared;
 use crate::api::ConfigError;
 use crate::config::route::{ClusterSpecifier, ClusterWeight, WeightedClusters};
 use crate::config::{Runtime, RuntimeU32};
@@ -18,7 +19,7 @@ pub enum ClusterChoice {
     /// The one that this header names.
     Header(HeaderNameBuf),
     /// One of several.
-    Weighted(Weighted),
+    Weighted(Box<Weighted>),
 }
 
 /// Clusters with weights.
@@ -35,12 +36,8 @@ pub struct WeightedEntry {
     pub cluster: ClusterName,
     /// Sets the authority instead of the route's rewrite.
     pub host_rewrite_literal: Option<Box<str>>,
-    /// Changes to requests.
-    pub request_headers: HeaderMutations,
-    /// Changes to responses.
-    pub response_headers: HeaderMutations,
-    /// Per-filter configuration.
-    pub per_filter: PerFilterLevel,
+    /// Changes to heads, and per-filter configuration.
+    pub level: Level,
     /// Its share; the key is empty if nothing overrides it.
     weight: RuntimeU32,
 }
@@ -56,16 +53,17 @@ pub enum ClusterName {
 
 impl ClusterChoice {
     /// Compiles the choice; errors go to `errors`.
-    pub fn compile(
+    pub(super) fn compile(
         source: &ClusterSpecifier,
         per_filter: &mut PerFilterBuilder<'_>,
+        shared: &mut Shared,
         errors: &mut Vec<ConfigError>,
     ) -> ClusterChoice {
         match source {
-            ClusterSpecifier::Cluster(name) => ClusterChoice::Fixed(name.as_str().into()),
+            ClusterSpecifier::Cluster(name) => ClusterChoice::Fixed(shared.cluster_name(name)),
             ClusterSpecifier::ClusterHeader(name) => ClusterChoice::Header(header_name(name)),
             ClusterSpecifier::Weighted(source) => {
-                ClusterChoice::Weighted(Weighted::compile(source, per_filter, errors))
+                ClusterChoice::Weighted(Box::new(Weighted::compile(source, per_filter, shared, errors)))
             }
         }
     }
@@ -75,18 +73,23 @@ impl Weighted {
     fn compile(
         source: &WeightedClusters,
         per_filter: &mut PerFilterBuilder<'_>,
+        shared: &mut Shared,
         errors: &mut Vec<ConfigError>,
     ) -> Weighted {
         let entry = |cluster: &ClusterWeight| WeightedEntry {
             cluster: if cluster.cluster_header.is_empty() {
-                ClusterName::Fixed(cluster.name.as_str().into())
+                ClusterName::Fixed(shared.cluster_name(&cluster.name))
             } else {
                 ClusterName::Header(header_name(&cluster.cluster_header))
             },
             host_rewrite_literal: cluster.host_rewrite_literal.as_deref().map(Into::into),
-            request_headers: super::compile_mutations(&cluster.request_headers, errors),
-            response_headers: super::compile_mutations(&cluster.response_headers, errors),
-            per_filter: per_filter.level(&cluster.per_filter, errors),
+            level: Level::compile(
+                &cluster.request_headers,
+                &cluster.response_headers,
+                &cluster.per_filter,
+                per_filter,
+                errors,
+            ),
             weight: RuntimeU32 {
                 default: cluster.weight,
                 runtime_key: if source.runtime_key_prefix.is_empty() {

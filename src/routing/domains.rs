@@ -65,25 +65,44 @@ fn by_length(lengths: &mut Vec<(usize, DomainMap)>, len: usize) -> &mut DomainMa
 }
 
 /// A hash table from texts, compared without ASCII case, to virtual hosts. Open addressing, at most half
-/// full. Its keys come from the configuration, so nobody outside can make them collide.
+/// full. Its keys come from the configuration, so nobody outside can make them collide. A lookup touches a bucket
+/// and the key.
 #[derive(Debug, Default)]
 struct DomainMap {
-    /// Position in `entries` plus one; zero is free. The length is a power of two, or zero.
-    buckets: Vec<u32>,
-    entries: Vec<(u64, Box<[u8]>, HostIndex)>,
+    /// The number is a power of two, or zero.
+    buckets: Vec<Bucket>,
+    /// The texts, one after the other.
+    keys: Vec<u8>,
+    entries: usize,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    hash: u32,
+    /// Where its text begins.
+    key: u32,
+    key_bytes: u32,
+    /// [`FREE`] if nothing is here.
+    host: HostIndex,
+}
+
+/// More virtual hosts than any table has.
+const FREE: HostIndex = HostIndex::MAX;
 
 impl DomainMap {
     #[inline]
     fn get(&self, text: &[u8]) -> Option<HostIndex> {
-        if self.entries.is_empty() {
+        if self.buckets.is_empty() {
             return None;
         }
         let hash = hash_without_case(text);
-        for bucket in self.probe(hash) {
-            let (other, key, host) = self.entries.get((self.buckets[bucket] as usize).checked_sub(1)?)?;
-            if *other == hash && key.eq_ignore_ascii_case(text) {
-                return Some(*host);
+        for place in self.probe(hash) {
+            let bucket = &self.buckets[place];
+            if bucket.host == FREE {
+                return None;
+            }
+            if bucket.hash == hash && self.key(bucket).eq_ignore_ascii_case(text) {
+                return Some(bucket.host);
             }
         }
         None
@@ -94,34 +113,49 @@ impl DomainMap {
         if self.get(text).is_some() {
             return false;
         }
-        self.entries.push((hash_without_case(text), text.into(), host));
-        if self.entries.len() * 2 > self.buckets.len() {
-            self.buckets = vec![0; (self.entries.len() * 4).next_power_of_two()];
-            (0..self.entries.len()).for_each(|position| self.place(position));
-        } else {
-            self.place(self.entries.len() - 1);
+        self.entries += 1;
+        if self.entries * 2 > self.buckets.len() {
+            self.grow();
         }
+        let key = self.keys.len() as u32;
+        self.keys.extend_from_slice(text);
+        self.place(Bucket { hash: hash_without_case(text), key, key_bytes: text.len() as u32, host });
         true
     }
 
-    fn place(&mut self, position: usize) {
-        let free = self.probe(self.entries[position].0).find(|bucket| self.buckets[*bucket] == 0);
-        if let Some(bucket) = free {
-            self.buckets[bucket] = position as u32 + 1;
+    fn grow(&mut self) {
+        let free = Bucket { hash: 0, key: 0, key_bytes: 0, host: FREE };
+        let grown = vec![free; (self.entries * 2).next_power_of_two()];
+        for bucket in std::mem::replace(&mut self.buckets, grown) {
+            if bucket.host != FREE {
+                self.place(bucket);
+            }
         }
+    }
+
+    fn place(&mut self, bucket: Bucket) {
+        let free = self.probe(bucket.hash).find(|place| self.buckets[*place].host == FREE);
+        if let Some(place) = free {
+            self.buckets[place] = bucket;
+        }
+    }
+
+    #[inline]
+    fn key(&self, bucket: &Bucket) -> &[u8] {
+        &self.keys[bucket.key as usize..][..bucket.key_bytes as usize]
     }
 
     /// The buckets where a text with this hash may stand, in order.
     #[inline]
-    fn probe(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+    fn probe(&self, hash: u32) -> impl Iterator<Item = usize> + use<> {
         let mask = self.buckets.len() - 1;
-        (0..self.buckets.len()).map(move |step| ((hash >> 32) as usize).wrapping_add(step) & mask)
+        (0..self.buckets.len()).map(move |step| (hash as usize).wrapping_add(step) & mask)
     }
 }
 
 /// Mixes eight bytes at a time, bit 5 of each set: letters of both cases are then equal.
 #[inline]
-fn hash_without_case(text: &[u8]) -> u64 {
+fn hash_without_case(text: &[u8]) -> u32 {
     const CASE: u64 = 0x2020_2020_2020_2020;
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
     let (words, rest) = text.as_chunks::<8>();
@@ -132,5 +166,5 @@ fn hash_without_case(text: &[u8]) -> u64 {
         mixed ^ (mixed >> 29)
     };
     let hash = words.iter().fold(text.len() as u64, |hash, word| mix(hash, *word));
-    mix(hash, last).wrapping_mul(MULTIPLIER)
+    (mix(hash, last).wrapping_mul(MULTIPLIER) >> 32) as u32
 }

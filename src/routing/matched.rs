@@ -1,11 +1,12 @@
 //! A matched route, and what its levels (weighted cluster, route, virtual host, table) together do to heads.
 
+use super::RouteTable;
 use super::cluster_choice::{ClusterChoice, WeightedEntry};
 use super::entry::{Action, ForwardAction, RouteEntry, VirtualHostEntry};
+use super::level::Level;
 use super::per_filter::{FilterConfig, FilterSlot, PerFilterEntry};
 use super::redirect::write_own_location;
 use super::rewrite::replace_authority;
-use super::{HeaderMutations, RouteTable};
 use crate::formatter::FormatContext;
 use crate::http::{RequestHead, ResponseHead, header};
 
@@ -57,14 +58,8 @@ impl<'a> MatchedRoute<'a> {
     /// Makes a request what upstream is to see: header changes of all levels, then authority, then path. An
     /// `auto_host_rewrite` waits for the endpoint ([`replace_authority`]).
     pub fn finalize_request(&self, head: &mut RequestHead, cx: &FormatContext<'_>) {
-        let weighted = self.weighted.map(|entry| &entry.request_headers);
-        for level in self.levels(
-            weighted,
-            &self.route.request_headers,
-            &self.virtual_host.request_headers,
-            &self.table.request_headers,
-        ) {
-            level.apply_request(head, cx);
+        for changes in self.levels().filter_map(Level::request_headers) {
+            changes.apply_request(head, cx);
         }
         let Some(action) = self.forward() else { return };
         let append = action.config.append_x_forwarded_host;
@@ -91,14 +86,8 @@ impl<'a> MatchedRoute<'a> {
 
     /// Makes a response what the client is to see: header changes of all levels.
     pub fn finalize_response(&self, head: &mut ResponseHead, cx: &FormatContext<'_>) {
-        let weighted = self.weighted.map(|entry| &entry.response_headers);
-        for level in self.levels(
-            weighted,
-            &self.route.response_headers,
-            &self.virtual_host.response_headers,
-            &self.table.response_headers,
-        ) {
-            level.apply_response(head, cx);
+        for changes in self.levels().filter_map(Level::response_headers) {
+            changes.apply_response(head, cx);
         }
     }
 
@@ -137,32 +126,26 @@ impl<'a> MatchedRoute<'a> {
     /// What each level says about a filter: table, virtual host, route, weighted cluster.
     pub fn per_filter_levels(&self, slot: FilterSlot) -> [Option<&'a PerFilterEntry>; 4] {
         [
-            self.table.per_filter.get(slot),
-            self.virtual_host.per_filter.get(slot),
-            self.route.per_filter.get(slot),
-            self.weighted.and_then(|entry| entry.per_filter.get(slot)),
+            self.table.level.filter(slot),
+            self.virtual_host.level.filter(slot),
+            self.route.level.filter(slot),
+            self.weighted.and_then(|entry| entry.level.filter(slot)),
         ]
     }
 
     /// Largest request body kept for retries; none takes the connection's buffer limit.
     pub fn request_body_buffer_limit_bytes(&self) -> Option<u64> {
-        let route = self.route.config.request_body_buffer_limit_bytes;
-        route.or(self.virtual_host.config.request_body_buffer_limit_bytes)
+        self.forward()?.config.request_body_buffer_limit_bytes
     }
 
     /// The levels in the order in which they are applied. Envoy always applies the weighted cluster's first.
-    fn levels<'m>(
-        &self,
-        weighted: Option<&'m HeaderMutations>,
-        route: &'m HeaderMutations,
-        virtual_host: &'m HeaderMutations,
-        table: &'m HeaderMutations,
-    ) -> impl Iterator<Item = &'m HeaderMutations> {
+    fn levels(&self) -> impl Iterator<Item = &'a Level> + use<'a> {
+        let (table, virtual_host, route) = (&self.table.level, &self.virtual_host.level, &self.route.level);
         let rest = if self.table.most_specific_header_mutations_wins {
             [table, virtual_host, route]
         } else {
             [route, virtual_host, table]
         };
-        weighted.into_iter().chain(rest)
+        self.weighted.map(|entry| &entry.level).into_iter().chain(rest)
     }
 }

@@ -9,20 +9,26 @@ mod condition;
 mod domains;
 mod entry;
 mod header_mutation;
+mod level;
 mod matched;
 mod path_index;
 mod per_filter;
 mod redirect;
 mod reuse;
 mod rewrite;
+mod shared;
 mod table;
 #[cfg(test)]
 mod tests;
 pub mod timeouts;
+mod trie;
 
 pub use cluster_choice::{ClusterChoice, ClusterName, Weighted, WeightedEntry};
-pub use entry::{Action, BodyFormat, DirectResponse, ForwardAction, RouteEntry, VirtualHostEntry};
+pub use entry::{
+    Action, BodyFormat, DirectResponse, ForwardAction, ForwardConfig, RouteEntry, VirtualHostEntry,
+};
 pub use header_mutation::HeaderMutations;
+pub use level::Level;
 pub use matched::{MatchedRoute, RouteId};
 pub use per_filter::{
     FilterConfig, FilterSlot, PerFilterCompiler, PerFilterEntry, PerFilterError, PerFilterLevel,

@@ -6,6 +6,7 @@
 //! the configuration whose other conditions hold is taken, so the outcome is that of trying them in order.
 
 use super::condition::PathCondition;
+use super::trie::{Trie, TrieBuilder};
 
 /// Paths up to this length are put into lower case without allocating.
 const LOWER_CASE_BYTES: usize = 512;
@@ -17,34 +18,26 @@ pub type RouteIndex = u32;
 #[derive(Debug, Default)]
 pub struct PathIndex {
     with_case: Trie,
+    rare: Option<Box<RareRoutes>>,
+}
+
+/// What few virtual hosts have.
+#[derive(Debug)]
+struct RareRoutes {
     without_case: Trie,
     /// Routes for requests without a path (CONNECT).
+    connect: Box<[RouteIndex]>,
+}
+
+/// Makes an index.
+#[derive(Debug, Default)]
+pub struct PathIndexBuilder {
+    with_case: TrieBuilder,
+    without_case: TrieBuilder,
     connect: Vec<RouteIndex>,
 }
 
-/// Nodes in one array; the first is the root.
-#[derive(Debug, Default)]
-struct Trie {
-    nodes: Vec<Node>,
-}
-
-/// A point that paths with a common beginning reach.
-#[derive(Debug, Default)]
-struct Node {
-    /// What leads here from the parent; its first byte stands in the parent's `branches` too.
-    edge: Box<[u8]>,
-    /// First bytes of the children's edges.
-    branches: Vec<u8>,
-    children: Vec<u32>,
-    /// Routes that take any path that begins like this. In order, as the next two.
-    prefix: Vec<RouteIndex>,
-    /// Routes that take this path, and what follows it after a slash.
-    separated: Vec<RouteIndex>,
-    /// Routes that take this path alone.
-    exact: Vec<RouteIndex>,
-}
-
-impl PathIndex {
+impl PathIndexBuilder {
     /// Adds a route; they come in order.
     pub fn push(&mut self, route: RouteIndex, path: &PathCondition, case_sensitive: bool) {
         let trie = if case_sensitive || matches!(path, PathCondition::Regex { .. }) {
@@ -61,20 +54,31 @@ impl PathIndex {
         }
     }
 
+    /// The index of what was added.
+    pub fn finish(self) -> PathIndex {
+        let rare = RareRoutes { without_case: self.without_case.freeze(), connect: self.connect.into() };
+        let any_rare = !rare.without_case.is_empty() || !rare.connect.is_empty();
+        PathIndex { with_case: self.with_case.freeze(), rare: any_rare.then(|| Box::new(rare)) }
+    }
+}
+
+impl PathIndex {
     /// The first route in order of which `matches` is true, among those whose prefix or path matches
     /// `path` (without query). `matches` must give the same answer whenever it is asked about a route.
     #[inline]
     pub fn find(&self, path: &[u8], mut matches: impl FnMut(RouteIndex) -> bool) -> Option<RouteIndex> {
         let mut best = RouteIndex::MAX;
         self.with_case.walk(path, &mut best, &mut matches);
-        if !self.without_case.nodes.is_empty() {
+        if let Some(rare) = &self.rare
+            && !rare.without_case.is_empty()
+        {
             let mut short = [0; LOWER_CASE_BYTES];
             if let Some(lower) = short.get_mut(..path.len()) {
                 lower.copy_from_slice(path);
                 lower.make_ascii_lowercase();
-                self.without_case.walk(lower, &mut best, &mut matches);
+                rare.without_case.walk(lower, &mut best, &mut matches);
             } else {
-                self.without_case.walk(&path.to_ascii_lowercase(), &mut best, &mut matches);
+                rare.without_case.walk(&path.to_ascii_lowercase(), &mut best, &mut matches);
             }
         }
         (best != RouteIndex::MAX).then_some(best)
@@ -82,91 +86,7 @@ impl PathIndex {
 
     /// Likewise for a request that has no path.
     pub fn find_pathless(&self, mut matches: impl FnMut(RouteIndex) -> bool) -> Option<RouteIndex> {
-        self.connect.iter().copied().find(|route| matches(*route))
+        let rare = self.rare.as_ref()?;
+        rare.connect.iter().copied().find(|route| matches(*route))
     }
-}
-
-impl Trie {
-    /// Meets every node on the way of `path`, and lowers `best` to the first matching route met.
-    #[inline]
-    fn walk(&self, path: &[u8], best: &mut RouteIndex, matches: &mut impl FnMut(RouteIndex) -> bool) {
-        let Some(mut node) = self.nodes.first() else { return };
-        let mut rest = path;
-        loop {
-            first_match(&node.prefix, best, matches);
-            if rest.is_empty() {
-                first_match(&node.exact, best, matches);
-            }
-            if rest.first().is_none_or(|next| *next == b'/') {
-                first_match(&node.separated, best, matches);
-            }
-            let Some(next) = rest.first() else { return };
-            let Some(branch) = node.branches.iter().position(|first| first == next) else { return };
-            node = &self.nodes[node.children[branch] as usize];
-            let Some(after) = rest.strip_prefix(&*node.edge) else { return };
-            rest = after;
-        }
-    }
-
-    /// The node that stands for `text`, made if it is not there.
-    fn node(&mut self, text: &str) -> &mut Node {
-        if self.nodes.is_empty() {
-            self.nodes.push(Node::default());
-        }
-        let mut at = 0;
-        let mut rest = text.as_bytes();
-        while let Some(first) = rest.first() {
-            let Some(branch) = self.nodes[at].branches.iter().position(|other| other == first) else {
-                at = self.add_child(at, rest);
-                break;
-            };
-            let child = self.nodes[at].children[branch] as usize;
-            let shared = common_length(&self.nodes[child].edge, rest);
-            at = if shared == self.nodes[child].edge.len() { child } else { self.split(at, branch, shared) };
-            rest = &rest[shared..];
-        }
-        &mut self.nodes[at]
-    }
-
-    fn add_child(&mut self, parent: usize, edge: &[u8]) -> usize {
-        let child = self.nodes.len();
-        self.nodes.push(Node { edge: edge.into(), ..Node::default() });
-        self.nodes[parent].branches.push(edge[0]);
-        self.nodes[parent].children.push(child as u32);
-        child
-    }
-
-    /// Puts a node into the edge that leads to a child, after its first `len` bytes.
-    fn split(&mut self, parent: usize, branch: usize, len: usize) -> usize {
-        let child = self.nodes[parent].children[branch] as usize;
-        let edge = std::mem::take(&mut self.nodes[child].edge);
-        let (upper, lower) = edge.split_at(len);
-        self.nodes[child].edge = lower.into();
-        let middle = self.nodes.len();
-        self.nodes.push(Node {
-            edge: upper.into(),
-            branches: vec![lower[0]],
-            children: vec![child as u32],
-            ..Node::default()
-        });
-        self.nodes[parent].children[branch] = middle as u32;
-        middle
-    }
-}
-
-#[inline]
-fn first_match(routes: &[RouteIndex], best: &mut RouteIndex, matches: &mut impl FnMut(RouteIndex) -> bool) {
-    for route in routes {
-        if route >= best {
-            return;
-        }
-        if matches(*route) {
-            *best = *route;
-            return;
-        }
-    }
-}
-
-fn common_length(one: &[u8], two: &[u8]) -> usize {
-    one.iter().zip(two).take_while(|(a, b)| a == b).count()
 }

@@ -52,6 +52,11 @@ impl std::fmt::Debug for PerFilterEntry {
 pub struct PerFilterLevel(Vec<(FilterSlot, PerFilterEntry)>);
 
 impl PerFilterLevel {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What it says about the filter in `slot`.
     #[inline]
     pub fn get(&self, slot: FilterSlot) -> Option<&PerFilterEntry> {

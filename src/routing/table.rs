@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::HeaderMutations;
 use super::cluster_choice::{ClusterChoice, header_name};
 use super::domains::{DomainIndex, HostIndex, without_port};
 use super::entry::{Action, VirtualHostEntry};
+use super::level::Level;
 use super::matched::{MatchedRoute, RouteId};
-use super::per_filter::{FilterSlot, PerFilterBuilder, PerFilterCompiler, PerFilterLevel};
+use super::per_filter::{FilterSlot, PerFilterBuilder, PerFilterCompiler};
 use super::redirect::forwarded_scheme;
 use super::reuse::Reuse;
+use super::shared::Shared;
 use crate::api::ConfigError;
 use crate::config::route::TlsRequirement;
 use crate::config::{RouteConfiguration, Runtime};
@@ -22,9 +23,7 @@ pub struct RouteTable {
     pub name: String,
     /// Headers to drop from requests of external clients.
     pub internal_only_headers: Vec<HeaderNameBuf>,
-    pub(super) request_headers: HeaderMutations,
-    pub(super) response_headers: HeaderMutations,
-    pub(super) per_filter: PerFilterLevel,
+    pub(super) level: Level,
     pub(super) most_specific_header_mutations_wins: bool,
     /// Shared with the tables before and after that have the same ones.
     pub(super) virtual_hosts: Vec<Arc<VirtualHostEntry>>,
@@ -79,7 +78,9 @@ impl RouteTable {
     ) -> Result<RouteTable, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let mut builder = PerFilterBuilder::new(per_filter, &previous.filter_names);
-        let mut known = Reuse::new(&previous.virtual_hosts, |entry| Arc::as_ptr(&entry.config));
+        let mut shared = Shared::default();
+        let mut known =
+            Reuse::new(&previous.virtual_hosts, |place| Arc::as_ptr(&previous.virtual_hosts[place].config));
         let mut domains = DomainIndex::default();
         let mut virtual_hosts = Vec::with_capacity(config.virtual_hosts.len());
         for (place, source) in config.virtual_hosts.iter().enumerate() {
@@ -96,7 +97,13 @@ impl RouteTable {
                 Some(same) => Arc::clone(same),
                 None => {
                     let before = previous.virtual_hosts.get(place).map(|host| &**host);
-                    Arc::new(VirtualHostEntry::compile(source, before, &mut builder, &mut errors))
+                    Arc::new(VirtualHostEntry::compile(
+                        source,
+                        before,
+                        &mut builder,
+                        &mut shared,
+                        &mut errors,
+                    ))
                 }
             });
         }
@@ -107,9 +114,13 @@ impl RouteTable {
                 .iter()
                 .map(|name| header_name(name))
                 .collect(),
-            request_headers: super::compile_mutations(&config.request_headers, &mut errors),
-            response_headers: super::compile_mutations(&config.response_headers, &mut errors),
-            per_filter: builder.level(&config.per_filter, &mut errors),
+            level: Level::compile(
+                &config.request_headers,
+                &config.response_headers,
+                &config.per_filter,
+                &mut builder,
+                &mut errors,
+            ),
             most_specific_header_mutations_wins: config.most_specific_header_mutations_wins,
             virtual_hosts,
             domains,
@@ -126,7 +137,7 @@ impl RouteTable {
     pub fn match_route(&self, head: &RequestHead, cx: &MatchContext<'_>) -> RouteMatch<'_> {
         let Some(host) = self.find_virtual_host(head) else { return RouteMatch::NotFound };
         let virtual_host = &self.virtual_hosts[host as usize];
-        if requires_tls(virtual_host.require_tls(), head) {
+        if requires_tls(virtual_host.require_tls, head) {
             return RouteMatch::RequireTls(virtual_host);
         }
         let path = head.headers.get(header::PATH);

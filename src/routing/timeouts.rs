@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::route::RouteAction;
+use super::ForwardConfig;
 use crate::http::{HeaderMap, grpc, header};
 
 /// Longest `grpc-timeout` in digits (gRPC over HTTP/2: at most 8).
@@ -11,7 +11,7 @@ const GRPC_TIMEOUT_DIGITS: usize = 8;
 
 /// Time for the whole exchange with upstream, all attempts included: `x-envoy-upstream-rq-timeout-ms`, else the
 /// route's. None is unlimited; the header may say 0 for that.
-pub fn upstream_timeout(action: &RouteAction, request: &HeaderMap) -> Option<Duration> {
+pub fn upstream_timeout(action: &ForwardConfig, request: &HeaderMap) -> Option<Duration> {
     match request.get_u64(header::X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS) {
         Some(0) => None,
         Some(millis) => Some(Duration::from_millis(millis)),
@@ -22,7 +22,7 @@ pub fn upstream_timeout(action: &RouteAction, request: &HeaderMap) -> Option<Dur
 /// Longest time from the request's beginning to the response's end: `grpc-timeout` as far as the route
 /// honours it, else the route's `max_stream_duration`, else `default`. None is unlimited.
 pub fn max_stream_duration(
-    action: &RouteAction,
+    action: &ForwardConfig,
     request: &HeaderMap,
     default: Option<Duration>,
 ) -> Option<Duration> {

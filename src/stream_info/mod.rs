@@ -46,8 +46,6 @@ pub struct StreamInfo {
     pub header_bytes: WireBytes,
     /// Name of the matched route.
     pub route_name: Option<Arc<str>>,
-    /// Name of the matched virtual host.
-    pub virtual_host_name: Option<Arc<str>>,
     /// The upstream cluster chosen by the route.
     pub upstream_cluster: Option<Arc<str>>,
     /// Its `alt_stat_name`, which logs prefer; none if it has none.
@@ -116,7 +114,6 @@ impl StreamInfo {
             wire_bytes: WireBytes::default(),
             header_bytes: WireBytes::default(),
             route_name: None,
-            virtual_host_name: None,
             upstream_cluster: None,
             upstream_cluster_alt_name: None,
             virtual_cluster_name: None,

@@ -2,6 +2,7 @@
 //! naive scans.
 
 mod actions;
+mod layout;
 mod matching;
 mod mutations;
 mod properties;

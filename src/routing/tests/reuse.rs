@@ -71,6 +71,20 @@ fn routes_that_get_something_else_from_their_virtual_host_are_not() {
 }
 
 #[test]
+fn nor_are_those_that_get_another_buffer_limit() {
+    let config = configuration(TABLE);
+    let first = compile(&config);
+    let changed = with_host(&config, 1, |host| host.request_body_buffer_limit_bytes = Some(9));
+    let limit = |table: &RouteTable| match table
+        .match_route(&request("/", "b", &[]), &MatchContext { random: 0, runtime: &Runtime::default() })
+    {
+        RouteMatch::Route(matched) => matched.request_body_buffer_limit_bytes(),
+        _ => panic!("no route"),
+    };
+    assert_eq!((limit(&first), limit(&compile_after(&first, &changed))), (None, Some(9)));
+}
+
+#[test]
 fn filters_keep_their_slots() {
     let filter = "typed_per_filter_config: {X: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}}";
     let with =
@@ -88,6 +102,6 @@ fn filters_keep_their_slots() {
     assert!(Arc::ptr_eq(&first.virtual_hosts[1], &second.virtual_hosts[1]));
     let slot = second.filter_slot("second").expect("the table mentions it");
     assert_eq!(first.filter_slot("second"), Some(slot));
-    assert_eq!(second.virtual_hosts[1].per_filter.get(slot).and_then(|entry| entry.disabled), Some(true));
+    assert_eq!(second.virtual_hosts[1].level.filter(slot).and_then(|entry| entry.disabled), Some(true));
     assert_eq!(compile_after(&second, &both).filter_slot("first"), first.filter_slot("first"));
 }

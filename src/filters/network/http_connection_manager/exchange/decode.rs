@@ -159,7 +159,6 @@ impl<D: DownstreamStream> Exchange<'_, D> {
             RouteMatch::NotFound => (None, None),
         };
         self.info.route_name = self.route.and_then(|route| route.route.name.clone());
-        self.info.virtual_host_name = self.route.map(|route| Arc::clone(&route.virtual_host.name));
     }
 
     pub(super) fn create_filters(&mut self) {

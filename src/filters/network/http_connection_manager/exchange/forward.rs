@@ -132,7 +132,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         };
         forwarding.attempts += 1;
         self.info.attempt_count = forwarding.attempts;
-        if forwarding.attempts > 1 && forwarding.route.virtual_host.config.include_request_attempt_count {
+        if forwarding.attempts > 1 && forwarding.route.virtual_host.include_request_attempt_count {
             set_number(&mut self.request.headers, header::X_ENVOY_ATTEMPT_COUNT, forwarding.attempts.into());
         }
         self.rewrite_host(forwarding, &host);
@@ -208,7 +208,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
 
     /// `auto_host_rewrite`: the authority becomes the host's name.
     fn rewrite_host(&mut self, forwarding: &Forwarding<'_>, host: &Host) {
-        let auto = matches!(forwarding.action.host_change, Some(crate::routing::HostChange::Auto));
+        let auto = matches!(forwarding.action.host_change.as_deref(), Some(crate::routing::HostChange::Auto));
         let name = host.hostname();
         if auto && !name.is_empty() {
             let append = forwarding.action.config.append_x_forwarded_host;
@@ -261,7 +261,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         self.charge(forwarding, head.status(), host.is_canary());
         self.settle_upgrade(head.status());
         self.tell_service_time(&mut head);
-        if forwarding.route.virtual_host.config.include_attempt_count_in_response {
+        if forwarding.route.virtual_host.include_attempt_count_in_response {
             set_number(&mut head.headers, header::X_ENVOY_ATTEMPT_COUNT, forwarding.attempts.into());
         }
         let cx = FormatContext {

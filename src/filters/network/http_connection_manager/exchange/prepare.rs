@@ -56,7 +56,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         if let (true, Some(expected)) = (is_told, expected) {
             set_number(headers, header::X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, expected.as_millis() as u64);
         }
-        if route.virtual_host.config.include_request_attempt_count {
+        if route.virtual_host.include_request_attempt_count {
             set_number(headers, header::X_ENVOY_ATTEMPT_COUNT, 1);
         }
         let cx = FormatContext::new(&self.info, io::now(), io::unix_time());

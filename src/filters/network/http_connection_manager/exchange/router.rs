@@ -17,8 +17,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
     /// Does what the route says.
     pub(super) async fn answer_or_forward(&mut self) -> Result<(), Stop> {
         let stats = &self.around.manager.stats.router;
-        if let Some(virtual_host) = self.requires_tls.take() {
-            self.info.virtual_host_name = Some(virtual_host);
+        if self.requires_tls.take().is_some() {
             let mut location = Vec::new();
             write_https_location(&self.request, &mut location);
             stats.rq_redirect.inc();
