@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
 use super::waiter::Waiter;
-use super::worker::{try_with_worker, with_worker};
+use super::worker::{now, try_with_worker, with_worker};
 use crate::base::clock::Instant;
 
 /// A timer with the resolution of the clock; never early.
@@ -26,7 +26,7 @@ impl PreciseTimer {
     /// Ready once `deadline` has passed; else the task of `cx` is woken then. A later call replaces the deadline.
     pub fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         with_worker(|worker| {
-            if deadline <= worker.now.get() {
+            if deadline <= now() {
                 return Poll::Ready(());
             }
             let timers = &worker.precise;

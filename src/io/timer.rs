@@ -61,7 +61,7 @@ impl Timer {
     /// armed; the task is woken all the same if the timer is armed later and expires.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         with_worker(|worker| {
-            if self.deadline.is_some_and(|deadline| deadline <= worker.now.get()) {
+            if self.deadline.is_some_and(|deadline| deadline <= now()) {
                 return Poll::Ready(());
             }
             let timers = &mut worker.reactor.borrow_mut().timers;

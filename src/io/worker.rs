@@ -172,16 +172,16 @@ where
     result.ok_or(WorkerError::MainPanicked(last_panic))
 }
 
-/// The worker's clock: read once per loop turn.
+/// The worker's clock: read once per loop turn. The beginning on a thread that never was a worker's.
 #[inline]
 pub fn now() -> Instant {
-    with_worker(|worker| worker.now.get())
+    NOW.get()
 }
 
 /// Wall-clock time, read once per loop turn.
 #[inline]
 pub fn unix_time() -> UnixTime {
-    with_worker(|worker| worker.clock.unix_time(worker.now.get()))
+    with_worker(|worker| worker.clock.unix_time(now()))
 }
 
 /// Lends the worker's random generator. Must not be nested.
@@ -215,6 +215,8 @@ static PANIC_HOOK: OnceLock<fn(usize, &str)> = OnceLock::new();
 
 thread_local! {
     static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+    /// The clock of the worker on this thread, apart from the rest because every request asks for it often.
+    static NOW: Cell<Instant> = const { Cell::new(Instant::from_nanos(0)) };
     /// So that handles left over from an ended worker never match a slot of the next one.
     static NEXT_GENERATION: Cell<u32> = const { Cell::new(1) };
 }
@@ -234,7 +236,6 @@ pub fn defer(work: Rc<dyn Deferred>) {
 /// The state behind the facade, one per worker thread.
 pub(super) struct Worker {
     pub(super) index: usize,
-    pub(super) now: Cell<Instant>,
     clock: WorkerClock,
     rng: RefCell<Rng>,
     pub(super) executor: Executor,
@@ -277,11 +278,11 @@ impl Worker {
         let driver = (platform.make_driver)(pool.clone(), remote.clone())?;
         let clock = platform.clock;
         let now = clock.now();
+        NOW.set(now);
         let table = SocketTable::new(NEXT_GENERATION.get(), options.counters.clone());
         let reactor = RefCell::new(Reactor { table, driver, timers: TimerWheel::new(now), pool });
         let worker = Rc::new(Worker {
             index: options.index,
-            now: Cell::new(now),
             clock,
             rng: RefCell::new(Rng::from_seed(options.seed)),
             executor: Executor::new(remote.clone()),
@@ -334,7 +335,7 @@ impl Worker {
 
     /// The time until a timer may expire; `None` if none is armed.
     pub(super) fn time_to_deadline(&self) -> Option<Duration> {
-        let coarse = self.reactor.borrow().timers.next_deadline().map(|at| at.since(self.now.get()));
+        let coarse = self.reactor.borrow().timers.next_deadline().map(|at| at.since(now()));
         // The loop's time may be a whole turn old: too old for these.
         let precise = self.precise.next_deadline().map(|at| at.since(self.clock.now()));
         coarse.into_iter().chain(precise).min()
@@ -357,14 +358,14 @@ impl Worker {
         let Reactor { table, driver, timers, pool } = &mut *self.reactor.borrow_mut();
         let mut wait = longest;
         if let Some(deadline) = timers.next_deadline() {
-            wait = wait.min(deadline.since(self.now.get()));
+            wait = wait.min(deadline.since(now()));
         }
         if let Some(deadline) = self.precise.next_deadline() {
             wait = wait.min(deadline.since(self.clock.now()));
         }
         let events = driver.turn(table, wait)?;
-        self.now.set(self.clock.now());
-        self.precise.expire(self.now.get());
+        NOW.set(self.clock.now());
+        self.precise.expire(now());
         self.expire(table, driver, timers);
         let counters = &*self.counters;
         counters.loop_turns.add(1);
@@ -410,7 +411,7 @@ impl Worker {
     #[inline]
     fn expire(&self, table: &mut SocketTable, driver: &mut Driver, timers: &mut TimerWheel<TimerTarget>) {
         let mut retries: Vec<SlotId> = Vec::new();
-        timers.advance(self.now.get(), |target| match target {
+        timers.advance(now(), |target| match target {
             TimerTarget::Task(waiter) => waiter.wake(),
             TimerTarget::Accept(id) => retries.push(*id),
         });
@@ -423,7 +424,7 @@ impl Worker {
         }
         while let Some(id) = table.new_backoffs.pop() {
             let timer = timers.insert(TimerTarget::Accept(id));
-            timers.arm(&timer, self.now.get() + ACCEPT_BACKOFF);
+            timers.arm(&timer, now() + ACCEPT_BACKOFF);
         }
     }
 

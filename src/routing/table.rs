@@ -49,7 +49,7 @@ pub enum RouteMatch<'a> {
     /// A route takes the request.
     Route(MatchedRoute<'a>),
     /// The virtual host wants TLS: redirect (301) to [`super::write_https_location`].
-    RequireTls(&'a VirtualHostEntry),
+    RequireTls,
     /// No route, or no virtual host, takes the request (404, `route_not_found`).
     NotFound,
 }
@@ -138,7 +138,7 @@ impl RouteTable {
         let Some(host) = self.find_virtual_host(head) else { return RouteMatch::NotFound };
         let virtual_host = &self.virtual_hosts[host as usize];
         if requires_tls(virtual_host.require_tls, head) {
-            return RouteMatch::RequireTls(virtual_host);
+            return RouteMatch::RequireTls;
         }
         let path = head.headers.get(header::PATH);
         let found = if self.ignore_path_parameters

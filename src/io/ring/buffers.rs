@@ -111,7 +111,7 @@ impl Buffers {
     /// new ones: more are offered then. Else blocks are scarce because they are in use, and are better not spread.
     pub(super) fn ran_out(&mut self) {
         if self.offered >= self.target {
-            let most = OFFERED_BLOCKS_MAX.min(self.in_ring.len() / 4).max(self.target);
+            let most = OFFERED_BLOCKS_MAX.min(self.in_ring.len() / 2).max(self.target);
             self.offer((self.offered * 2).min(most));
         }
     }

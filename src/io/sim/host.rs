@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::options::SimOptions;
 use super::trace::Trace;
 use crate::base::rng::Rng;
-use crate::io::worker::{RunError, Start, Worker};
+use crate::io::worker::{RunError, Start, Worker, now};
 
 /// One in so many steps lets the network act although tasks could run.
 const NETWORK_FIRST: u64 = 8;
@@ -29,7 +29,7 @@ pub(super) fn run(
         if is_ready && rng.below(NETWORK_FIRST) > 0 {
             let pick = |ready: usize| {
                 let picked = rng.below(ready as u64);
-                trace.record(worker.now.get(), "task", picked, ready as u64);
+                trace.record(now(), "task", picked, ready as u64);
                 picked as usize
             };
             if worker.run_one_task(pick) {
@@ -40,7 +40,7 @@ pub(super) fn run(
         worker.turn(if is_ready { Duration::ZERO } else { IDLE_MAX })?;
         // Another thread may have sent something.
         worker.accept_remote_wakes();
-        if worker.now.get().as_nanos() > options.time_limit.as_nanos() as u64 {
+        if now().as_nanos() > options.time_limit.as_nanos() as u64 {
             return Err(over("the world's time is over: something waits for ever"));
         }
     }

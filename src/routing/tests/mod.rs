@@ -65,7 +65,7 @@ fn route_name(table: &RouteTable, head: &RequestHead) -> String {
     let runtime = Runtime::default();
     match table.match_route(head, &MatchContext { random: 0, runtime: &runtime }) {
         RouteMatch::Route(matched) => matched.route.name.as_deref().unwrap_or_default().to_owned(),
-        RouteMatch::RequireTls(_) => "tls".to_owned(),
+        RouteMatch::RequireTls => "tls".to_owned(),
         RouteMatch::NotFound => "-".to_owned(),
     }
 }

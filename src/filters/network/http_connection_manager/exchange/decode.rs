@@ -1,6 +1,5 @@
 //! The way up to the router: checks, header preparation, route, filters.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use crate::config::HeadersWithUnderscoresAction;
@@ -154,9 +153,9 @@ impl<D: DownstreamStream> Exchange<'_, D> {
     pub(super) fn match_route(&mut self) {
         let cx = MatchContext { random: self.route_random, runtime: &self.around.worker.server.runtime };
         (self.route, self.requires_tls) = match self.around.routes.table.match_route(&self.request, &cx) {
-            RouteMatch::Route(route) => (Some(route), None),
-            RouteMatch::RequireTls(virtual_host) => (None, Some(Arc::clone(&virtual_host.name))),
-            RouteMatch::NotFound => (None, None),
+            RouteMatch::Route(route) => (Some(route), false),
+            RouteMatch::RequireTls => (None, true),
+            RouteMatch::NotFound => (None, false),
         };
         self.info.route_name = self.route.and_then(|route| route.route.name.clone());
     }

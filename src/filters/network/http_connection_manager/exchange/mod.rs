@@ -18,7 +18,6 @@ mod stop;
 mod upstream_failure;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -95,7 +94,7 @@ pub struct Exchange<'a, D: DownstreamStream> {
     client: Option<Client>,
     route: Option<MatchedRoute<'a>>,
     /// The virtual host wants TLS, which the request has not.
-    requires_tls: Option<Arc<str>>,
+    requires_tls: bool,
     /// Runs from the request's end.
     route_timeout: Option<Duration>,
     /// Of the attempt that awaits its response; runs from the request's end, too.
@@ -191,7 +190,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
             request: request.head,
             client: None,
             route: None,
-            requires_tls: None,
+            requires_tls: false,
             route_timeout: None,
             per_try_timeout: None,
             route_random,

@@ -17,7 +17,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
     /// Does what the route says.
     pub(super) async fn answer_or_forward(&mut self) -> Result<(), Stop> {
         let stats = &self.around.manager.stats.router;
-        if self.requires_tls.take().is_some() {
+        if self.requires_tls {
             let mut location = Vec::new();
             write_https_location(&self.request, &mut location);
             stats.rq_redirect.inc();
