@@ -86,6 +86,38 @@ fn exhaustion_on_epoll() {
     run_with(DriverKind::Epoll, 16, exhaustion);
 }
 
+/// Small pieces for hundreds of sockets at a time, more than blocks are offered at first.
+async fn small_receives() {
+    const PAIRS: usize = 300;
+    let mut pairs = Vec::new();
+    for _ in 0..PAIRS {
+        pairs.push(pair().await);
+    }
+    let mut starved = 0;
+    for round in 0..20_u8 {
+        if round == 10 {
+            starved = counters().enobufs.get();
+        }
+        for (_, near) in &mut pairs {
+            near.write_chunk(crate::buf::Chunk::from_vec(pattern(100, round)));
+        }
+        for (far, _) in &mut pairs {
+            assert!(read(far, 100).await == pattern(100, round));
+        }
+    }
+    assert_eq!(counters().enobufs.get(), starved, "after some rounds there are blocks for all");
+}
+
+#[test]
+fn small_receives_on_ring() {
+    run_with(DriverKind::Ring, 1_024, small_receives);
+}
+
+#[test]
+fn small_receives_on_epoll() {
+    run_with(DriverKind::Epoll, 1_024, small_receives);
+}
+
 /// Chunks that the application keeps: the pool is empty for good, and data still flows.
 async fn hoarding() {
     let (mut far, mut near) = pair().await;
