@@ -275,8 +275,7 @@ def relay(loadgen):
 def all_peers(ringway_binary, loadgen_binary, with_epoll):
     peers = [Peer("ringway", ringway_binary, ringway(ringway_binary, "ring"))]
     if with_epoll:
-        others = tuple(variant for variant in VARIANTS if variant != "plain")
-        peers.append(Peer("ringway epoll", ringway_binary, ringway(ringway_binary, "epoll"), unwanted=others))
+        peers.append(Peer("ringway epoll", ringway_binary, ringway(ringway_binary, "epoll")))
     no_stream = {} if nginx_has_stream() else {"tcp": "ngx_stream_module is not installed"}
     h2o_cannot = {"tcp": "it has no raw TCP", "grpc": "it speaks no HTTP/2 to origins"}
     relay_unwanted = tuple(variant for variant in VARIANTS if variant not in ("plain", "tcp"))

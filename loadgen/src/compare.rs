@@ -1,6 +1,7 @@
 //! `loadgen compare`: recorded runs side by side. Runs of one title are rounds of the same thing; their median is
 //! shown, with the least and the most.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -53,13 +54,22 @@ pub struct Spread {
 /// Reads, prints, and writes the page if one is asked for.
 pub fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     args.html.iter().try_for_each(|path| check_writable(path))?;
-    let read: Result<Vec<Document>, String> = args.files.iter().map(|path| Document::read(path)).collect();
+    let read: Result<Vec<Document>, String> = args.files.iter().map(|path| read(path)).collect();
     let documents = read.map_err(Failure::Arguments)?;
     print!("{}", table(&documents));
     if let Some(path) = &args.html {
         save(path, &html::page(&documents))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A run that was given no title is called after its file: its URL is most likely that of the others, too.
+fn read(path: &Path) -> Result<Document, String> {
+    let mut document = Document::read(path)?;
+    if document.title == document.plan.url {
+        document.title = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    }
+    Ok(document)
 }
 
 /// Documents by title, in the order in which titles first occur.
@@ -226,6 +236,21 @@ mod tests {
         let spreads: Vec<_> = groups.iter().map(|group| rate.spread(group)).collect();
         assert_eq!(spreads[0], Some(Spread { min: 10.0, median: 20.0, max: 90.0 }));
         assert_eq!(ratio(spreads[0], spreads[1]), Some(1.5));
+    }
+
+    #[test]
+    fn runs_without_titles_are_called_after_their_files() {
+        let directory = std::env::temp_dir().join(format!("loadgen-compare-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let title = |name: &str, title: &str| {
+            let path = directory.join(name);
+            std::fs::write(&path, document(title, 1.0).to_json()).expect("a file");
+            read(&path).expect("a run").title
+        };
+        assert_eq!(title("before.json", "http://a/"), "before");
+        assert_eq!(title("after.json", "http://a/"), "after");
+        assert_eq!(title("third.json", "mine"), "mine");
+        std::fs::remove_dir_all(&directory).expect("removed");
     }
 
     #[test]
