@@ -21,15 +21,12 @@ pub struct Http2Options {
 /// PINGs on a connection (`envoy.config.core.v3.KeepaliveSettings`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Http2Keepalive {
-    /// Time between PINGs; none sends them only before a stream on a connection that was idle for
-    /// `idle_interval`.
+    /// Time between PINGs; none sends none.
     pub interval: Option<Duration>,
     /// How long the answer may take before the connection is closed.
     pub timeout: Duration,
     /// Up to so many per cent are added to `interval`. Default 15.
     pub interval_jitter_percent: f64,
-    /// A connection that was idle for so long is sent a PING with its next stream.
-    pub idle_interval: Option<Duration>,
 }
 
 /// Smallest and largest windows and stream counts that the API allows are checked by its own rules; this is the
@@ -126,8 +123,6 @@ impl Http2Keepalive {
             interval: context.optional_duration(&proto.interval, &path.field("interval")),
             timeout: context.duration_or(&proto.timeout, Duration::from_secs(1), &path.field("timeout")),
             interval_jitter_percent: proto.interval_jitter.as_ref().map_or(15.0, |percent| percent.value),
-            idle_interval: context
-                .optional_duration(&proto.connection_idle_interval, &path.field("connection_idle_interval")),
         }
     }
 }

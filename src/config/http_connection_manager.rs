@@ -65,8 +65,6 @@ pub struct HttpConnectionManager {
     pub server_header_transformation: ServerHeaderTransformation,
     /// `:scheme` to set on every request.
     pub scheme_to_overwrite: Option<Scheme>,
-    /// Let `:scheme` follow the transport of the upstream connection.
-    pub scheme_match_upstream: bool,
     /// How the client's address is found and told.
     pub forwarding: ForwardingOptions,
     /// Value appended to `via`; empty for none.
@@ -343,10 +341,6 @@ impl HttpConnectionManager {
                 Server::PassThrough => ServerHeaderTransformation::PassThrough,
             },
             scheme_to_overwrite: scheme_to_overwrite(&proto.scheme_header_transformation, path, context),
-            scheme_match_upstream: proto
-                .scheme_header_transformation
-                .as_ref()
-                .is_some_and(|scheme| scheme.match_upstream),
             forwarding: ForwardingOptions::from_proto(proto, path, context),
             via: proto.via.clone(),
             request_id: RequestIdOptions::from_proto(proto, path, context),

@@ -39,6 +39,8 @@ pub struct VirtualHostEntry {
     pub include_request_attempt_count: bool,
     /// Tell downstream the number of attempts.
     pub include_attempt_count_in_response: bool,
+    /// Tell upstream whether an attempt that is not the first follows a timeout.
+    pub include_is_timeout_retry_header: bool,
     /// Which requests are redirected to `https`.
     pub(super) require_tls: TlsRequirement,
     /// In the order of the configuration; routes that do the same may be one.
@@ -192,6 +194,7 @@ impl VirtualHostEntry {
             ),
             include_request_attempt_count: source.include_request_attempt_count,
             include_attempt_count_in_response: source.include_attempt_count_in_response,
+            include_is_timeout_retry_header: source.include_is_timeout_retry_header,
             require_tls: source.require_tls,
             routes: routes.into(),
             conditions: conditions.into(),

@@ -45,8 +45,13 @@ fn config(ports: &Ports) -> String {
   domains: [counted.test]
   include_request_attempt_count: true
   include_attempt_count_in_response: true
+  include_is_timeout_retry_header: true
   retry_policy: {retry_on: 5xx, num_retries: 3, retry_back_off: {base_interval: 0.001s}}
-  routes: [{match: {prefix: /}, route: {cluster: origin}}]
+  routes:
+  - match: {prefix: /try}
+    route: {cluster: origin, retry_policy: {retry_on: 5xx, num_retries: 2, per_try_timeout: 0.1s, retry_back_off: {base_interval: 0.001s}}}
+  - match: {prefix: /}
+    route: {cluster: origin}
 ";
     // Only internal clients may ask for retries and timeouts.
     let internal = "use_remote_address: true\ninternal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}";
@@ -132,6 +137,10 @@ pub fn group() -> Group {
         with("limited, plain 429", "/limited", vec![status(429)]),
         with("virtual host's policy, counted", "/", vec![status(503), status(503)]).host("counted.test"),
         with("virtual host's policy, at once good", "/", vec![]).host("counted.test"),
+        with("told of timeouts", "/try", vec![stall()]).host("counted.test"),
+        with("told of timeouts and others", "/try", vec![stall(), status(503)]).host("counted.test"),
+        with("told that it was given before", "/", vec![status(503)])
+            .raw("GET / HTTP/1.1\r\nHost: counted.test\r\nx-envoy-is-timeout-retry: mine\r\n\r\n"),
         with("asked by the client", "/none", vec![status(503)])
             .on("internal")
             .field("x-envoy-retry-on: 5xx")

@@ -65,8 +65,6 @@ pub struct Route {
     pub response_headers: HeaderMutations,
     /// Per-filter configuration.
     pub per_filter: PerFilterConfigs,
-    /// Count requests under `vhost.<vhost>.route.<stat_prefix>.`; empty for not.
-    pub stat_prefix: String,
     /// Largest request body kept for retries and shadows; none takes the virtual host's.
     pub request_body_buffer_limit_bytes: Option<u64>,
     /// Where the route stands.
@@ -163,7 +161,6 @@ impl Route {
                 context,
             ),
             per_filter: PerFilterConfigs::from_proto(&proto.typed_per_filter_config, path, context),
-            stat_prefix: proto.stat_prefix.clone(),
             request_body_buffer_limit_bytes: buffer_limit(
                 &proto.request_body_buffer_limit,
                 &proto.per_request_buffer_limit_bytes,

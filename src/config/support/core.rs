@@ -131,8 +131,8 @@ pub(super) const TABLE: &[MessageSupport] = &[
         // There is one codec, which needs no Huffman coding to be read; METADATA is always ignored.
         &["use_oghttp2_codec", "enable_huffman_encoding", "max_metadata_size"],
     ),
-    MessageSupport::all("envoy.config.core.v3.KeepaliveSettings"),
+    entry("envoy.config.core.v3.KeepaliveSettings", &["interval", "timeout", "interval_jitter"], &[]),
     entry("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat", &["proper_case_words"], &[]),
     MessageSupport::all("envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords"),
-    entry("envoy.config.core.v3.SchemeHeaderTransformation", &["scheme_to_overwrite", "match_upstream"], &[]),
+    entry("envoy.config.core.v3.SchemeHeaderTransformation", &["scheme_to_overwrite"], &[]),
 ];

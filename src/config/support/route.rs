@@ -63,7 +63,6 @@ pub(super) const TABLE: &[MessageSupport] = &[
             "response_headers_to_remove",
             "per_request_buffer_limit_bytes",
             "request_body_buffer_limit",
-            "stat_prefix",
         ],
         // Nothing reads metadata; there is no tracing yet (and the connection manager's is refused).
         &["metadata", "decorator", "tracing"],

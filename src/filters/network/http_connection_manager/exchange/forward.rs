@@ -132,8 +132,8 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         };
         forwarding.attempts += 1;
         self.info.attempt_count = forwarding.attempts;
-        if forwarding.attempts > 1 && forwarding.route.virtual_host.include_request_attempt_count {
-            set_number(&mut self.request.headers, header::X_ENVOY_ATTEMPT_COUNT, forwarding.attempts.into());
+        if forwarding.attempts > 1 {
+            self.tell_of_retry(forwarding);
         }
         self.rewrite_host(forwarding, &host);
         self.note_upstream(&host);
@@ -146,6 +146,17 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         let priority = forwarding.action.config.priority;
         let check_out = host.check_out_for(forwarding.wanted_name.as_ref(), priority, self.request.version);
         Ok((host, check_out))
+    }
+
+    fn tell_of_retry(&mut self, forwarding: &Forwarding<'_>) {
+        let (headers, virtual_host) = (&mut self.request.headers, forwarding.route.virtual_host);
+        if virtual_host.include_request_attempt_count {
+            set_number(headers, header::X_ENVOY_ATTEMPT_COUNT, forwarding.attempts.into());
+        }
+        if virtual_host.include_is_timeout_retry_header {
+            let told: &[u8] = if forwarding.follows_timeout { b"true" } else { b"false" };
+            headers.set(header::X_ENVOY_IS_TIMEOUT_RETRY, told);
+        }
     }
 
     fn start_request(&mut self, host: &Host, stream: UpstreamStream, replay: &Replay) -> Attempt {
@@ -170,6 +181,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
     ) -> Result<Next, Stop> {
         self.end_per_try_timeout();
         self.clock.set_attempt_idle_timeout(None);
+        forwarding.follows_timeout = matches!(failure, Failure::Late(_));
         match failure {
             Failure::StaleConnection { is_unprocessed }
                 if replay.is_intact()
@@ -251,6 +263,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         if let RetryDecision::RetryAfter(pause) = decision {
             self.charge(forwarding, head.status(), host.is_canary());
             forwarding.tried.push(Rc::clone(host));
+            forwarding.follows_timeout = false;
             self.clock.set_attempt_idle_timeout(None);
             return Ok(Some(pause));
         }

@@ -26,6 +26,8 @@ pub(super) struct Forwarding<'a> {
     pub(super) per_try_timeout: Option<Duration>,
     /// Hosts whose attempts failed.
     pub(super) tried: Vec<Rc<Host>>,
+    /// The last attempt ended by a timeout.
+    pub(super) follows_timeout: bool,
     /// Attempts so far, those on connections that turned out to be closed left out.
     pub(super) attempts: u32,
     /// Attempts on connections that turned out to be closed.
@@ -76,6 +78,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
             retry,
             per_try_timeout,
             tried: Vec::new(),
+            follows_timeout: false,
             attempts: 0,
             stale_connections: 0,
         };
