@@ -98,6 +98,7 @@ pub struct WireBytes {
 
 impl StreamInfo {
     /// A stream that begins with `timing` on `connection`.
+    // Inlined, so that it is made where it will be: it is large, and every request makes one.
     #[inline(always)]
     pub fn new(connection: Rc<ConnectionInfo>, protocol: Option<Version>, timing: Timing) -> StreamInfo {
         let downstream_remote_address = connection.remote_address.clone();

@@ -181,7 +181,6 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
     ) -> Result<Next, Stop> {
         self.end_per_try_timeout();
         self.clock.set_attempt_idle_timeout(None);
-        forwarding.follows_timeout = matches!(failure, Failure::Late(_));
         match failure {
             Failure::StaleConnection { is_unprocessed }
                 if replay.is_intact()
@@ -262,8 +261,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         let decision = self.decide(forwarding, replay, AttemptOutcome::Response(&head));
         if let RetryDecision::RetryAfter(pause) = decision {
             self.charge(forwarding, head.status(), host.is_canary());
-            forwarding.tried.push(Rc::clone(host));
-            forwarding.follows_timeout = false;
+            forwarding.note_failed(host, false);
             self.clock.set_attempt_idle_timeout(None);
             return Ok(Some(pause));
         }
@@ -301,7 +299,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         }
         let decision = self.decide(forwarding, replay, AttemptOutcome::Reset { reset: &reset, request_sent });
         if let RetryDecision::RetryAfter(pause) = decision {
-            forwarding.tried.push(Rc::clone(host));
+            forwarding.note_failed(host, false);
             return Ok(Next::Again(pause));
         }
         self.flag_decision(decision);
@@ -338,7 +336,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         };
         let decision = self.decide(forwarding, replay, AttemptOutcome::PerTryTimeout);
         if let RetryDecision::RetryAfter(pause) = decision {
-            forwarding.tried.push(Rc::clone(host));
+            forwarding.note_failed(host, true);
             return Ok(Next::Again(pause));
         }
         self.flag_decision(decision);

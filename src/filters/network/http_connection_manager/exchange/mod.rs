@@ -164,7 +164,7 @@ impl<'a, D: DownstreamStream> Exchange<'a, D> {
         exchange.finish(result);
     }
 
-    /// Inlined, and nothing that can fail stands among the fields: so it is written where it will be, instead of being
+    /// Inlined, and nothing that can fail stands among the fields: so its parts are made in it, instead of each being
     /// made elsewhere and copied.
     #[inline(always)]
     fn new(

@@ -26,12 +26,20 @@ pub(super) struct Forwarding<'a> {
     pub(super) per_try_timeout: Option<Duration>,
     /// Hosts whose attempts failed.
     pub(super) tried: Vec<Rc<Host>>,
-    /// The last attempt ended by a timeout.
+    /// The last attempt ended by a timeout; one on a connection that turned out to be closed is none.
     pub(super) follows_timeout: bool,
     /// Attempts so far, those on connections that turned out to be closed left out.
     pub(super) attempts: u32,
     /// Attempts on connections that turned out to be closed.
     pub(super) stale_connections: u32,
+}
+
+impl Forwarding<'_> {
+    /// An attempt on `host` has failed, and another one follows.
+    pub(super) fn note_failed(&mut self, host: &Rc<Host>, by_timeout: bool) {
+        self.tried.push(Rc::clone(host));
+        self.follows_timeout = by_timeout;
+    }
 }
 
 impl<'a, D: DownstreamStream> Exchange<'a, D> {
